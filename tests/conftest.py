@@ -1,0 +1,26 @@
+"""Strict promotion everywhere, and both precisions: silent promotion fakes a gradient result."""
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _with_x64(enabled):
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", enabled)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture
+def x64():
+    """The test runs with 64-bit types enabled."""
+    yield from _with_x64(True)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def precision(request):
+    """The test runs once in each world; the value is the name of the default float type."""
+    yield from ((request.param) for _ in _with_x64(request.param == "float64"))
