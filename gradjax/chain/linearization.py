@@ -1,0 +1,87 @@
+"""One linearization beneath everything: a layer's Jacobian at one activation, as a pair of products.
+
+Spectra, gradients and diagnoses need no more of a layer than `v -> J v` and `u -> Jᵀ u`. Any activation, a
+pytree of arrays of any rank, is one vector here: its leaves in order, each flattened.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
+
+from gradjax.chain.door import as_sequence
+from gradjax.chain.stack import Stack
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """A layer's derivative J at the activation `h`, a vector of length n: jvp(v) = J v, vjp(u) = Jᵀ u."""
+
+    h: Array
+    jvp: Callable[[Array], Array]
+    vjp: Callable[[Array], Array]
+
+
+def flattened(layer: Callable, h) -> tuple[Callable[[Array], Array], Array]:
+    """The layer as a function of one vector, and h as that vector."""
+    flat, unravel = ravel_pytree(h)
+    return lambda v: ravel_pytree(layer(unravel(v)))[0], flat
+
+
+def has_forward_mode(function: Callable[[Array], Array], h: Array) -> bool:
+    """Whether jvp can go through: a `jax.custom_vjp` anywhere inside forbids it."""
+    try:  # a vmap on top, for jvp alone only leaves a mark that fails later
+        jax.eval_shape(jax.vmap(lambda v: jax.jvp(function, (h,), (v,))[1]), jnp.zeros((1, *h.shape), h.dtype))
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        return False
+    return True
+
+
+def linearize(layer: Callable, h) -> Linearization:
+    """The layer's linearization at h, forward products by transposing the reverse ones where jvp is forbidden.
+
+    >>> import jax.numpy as jnp
+    >>> square = linearize(lambda h: h**2, jnp.array([1.0, 3.0]))
+    >>> print(square.jvp(jnp.ones(2)), square.vjp(jnp.ones(2)))
+    [2. 6.] [2. 6.]
+    """
+    function, flat = flattened(layer, h)
+    out, pullback = jax.vjp(function, flat)
+
+    def vjp(u):
+        return pullback(u)[0]
+
+    def jvp(v):
+        return jax.jvp(function, (flat,), (v,))[1]
+
+    def transposed(v):
+        return jax.linear_transpose(vjp, out)(v)[0]
+
+    return Linearization(flat, jvp if has_forward_mode(function, flat) else transposed, vjp)
+
+
+def factors_as_layers(factors) -> tuple[list, Array]:
+    """Raw Jacobian factors as a linear network, and the zero activation that enters it.
+
+    Args:
+        factors: (depth, n, n), or a sequence of (n_l, n_{l−1}) matrices, the first applied first.
+
+    Raises:
+        ValueError: neither; shapes that do not follow from one another (the index is named).
+    """
+    if isinstance(factors, (np.ndarray, jax.Array)) and factors.ndim == 3:
+        stacked = jnp.asarray(factors)
+        return [Stack(Partial(jnp.matmul, stacked))], jnp.zeros(stacked.shape[-1], stacked.dtype)
+    matrices = [jnp.asarray(a) for a in as_sequence(factors)]
+    for i, a in enumerate(matrices):
+        if a.ndim != 2 or (i and a.shape[1] != matrices[i - 1].shape[0]):
+            before = matrices[i - 1].shape[0] if i else "any"
+            raise ValueError(f"factors[{i}] has shape {a.shape}, expected (n, {before}): one matrix a layer")
+    return [Partial(jnp.matmul, a) for a in matrices], jnp.zeros(matrices[0].shape[1], matrices[0].dtype)
