@@ -7,7 +7,6 @@ hundredth singular value of a 64-layer product by 7.7 in ln σ.
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from gradjax.chain import admit, fold

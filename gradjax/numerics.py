@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 LOG_2 = 0.6931471805599453
 HIGHEST = "highest"  # float32 matmuls are TF32 on a GPU and bfloat16 passes on a TPU unless asked otherwise
@@ -16,7 +17,7 @@ HIGHEST = "highest"  # float32 matmuls are TF32 on a GPU and bfloat16 passes on 
 
 def is_concrete(tree) -> bool:
     """Whether every array leaf has a value, that is, none is a tracer."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def is_inexact(leaf) -> bool:
@@ -44,13 +45,14 @@ def largest(tree) -> Array:
     return jnp.max(jnp.stack(peaks)) if peaks else jnp.zeros((), dtype)
 
 
-def log_norm(tree) -> Array:
-    """The natural log of the tree's Euclidean norm, right where the norm's square over- or underflows.
+def log_norm(tree, power: int | Array = 0) -> Array:
+    """The natural log of the Euclidean norm of tree · 2^power, right where the norm or its square over- or underflows.
 
-    ln |x| = ln m + ½ ln Σ (x/m)², with m = max |x|: no square leaves [0, 1].
+    ln |x 2^e| = e ln 2 + ln m + ½ ln Σ (x/m)², with m = max |x|: no square leaves [0, 1].
 
     Args:
         tree: any pytree; leaves that are no inexact arrays do not count.
+        power: an integer or integer array e.
 
     Returns:
         A scalar, float32 or wider: −inf for an exact zero or an empty tree, +inf with an infinity, NaN with a NaN.
@@ -68,11 +70,12 @@ def log_norm(tree) -> Array:
     squares = sum((jnp.sum(_square(r / m_safe)) for r in moduli), start=jnp.zeros((), dtype))
     ordinary = (m > 0) & jnp.isfinite(m)
     finite = jnp.log(m_safe) + jnp.log(jnp.where(ordinary, squares, 1)) / 2
-    return jnp.where(ordinary, finite, jnp.where(m == 0, -jnp.inf, m))
+    log = jnp.where(ordinary, finite, jnp.where(m == 0, -jnp.inf, m))
+    return log + jnp.asarray(power).astype(dtype) * LOG_2
 
 
 def exponent(tree) -> Array:
-    """The integer e for which the tree's largest modulus lies in [2^(e−1), 2^e); 0 for zero and for a non-finite one."""
+    """The integer e with 2^(e−1) <= max |x| < 2^e over the tree; 0 where that is zero or not finite."""
     m = largest(tree)
     usable = jnp.isfinite(m) & (m > 0)
     return jnp.where(usable, jnp.frexp(jnp.where(usable, m, 1))[1], 0)
@@ -98,3 +101,21 @@ def _modulus(leaf, dtype) -> Array:
 
 def _square(x) -> Array:
     return x * x
+
+
+def as_key(key) -> Array:
+    """A random key from a key or from a seed in [0, 2³²).
+
+    With x64 off `jax.random.key(2**33)` equals `key(0)`, silently: larger seeds are refused.
+
+    >>> as_key(7) == jax.random.key(7)
+    Array(True, dtype=bool)
+    """
+    if isinstance(key, jax.Array):
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape == (2,)):
+            return key
+    elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        if not 0 <= key < 2**32:
+            raise ValueError(f"seed is {key}, expected an integer in [0, 2**32)")
+        return jax.random.key(int(key))
+    raise ValueError(f"key is {key!r}, expected a jax.random.key or a seed in [0, 2**32)")

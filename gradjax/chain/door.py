@@ -17,7 +17,7 @@ import numpy as np
 from gradjax.numerics import is_inexact
 
 register = partial(jax.tree_util.register_dataclass)
-static_field = partial(field, metadata={"static": True})
+STATIC = {"static": True}
 
 
 @register
@@ -62,11 +62,11 @@ class Layer:
 
     parameters: tuple
     constants: tuple
-    structure: Any = static_field()
-    kinds: str = static_field()  # one letter a leaf: p(arameter), c(onstant), s(tatic)
-    statics: tuple = static_field()
-    coupled: bool = static_field(default=False)  # see Coupled
-    mapped: bool = static_field(default=False)  # over the examples of a batch
+    structure: Any = field(metadata=STATIC)
+    kinds: str = field(metadata=STATIC)  # one letter a leaf: p(arameter), c(onstant), s(tatic)
+    statics: tuple = field(metadata=STATIC)
+    coupled: bool = field(metadata=STATIC, default=False)  # see Coupled
+    mapped: bool = field(metadata=STATIC, default=False)  # over the examples of a batch
 
     def rebuild(self):
         """A fresh copy of the layer as it was handed in."""

@@ -153,8 +153,8 @@ def _check_entry(entry: type_of_entry, h, index: int):
         raise ValueError(f"{where} returns {describe(out)}, expected real or complex arrays")
     if isinstance(entry, Stack) and (jax.tree.structure(out) != jax.tree.structure(h) or describe(out) != describe(h)):
         raise ValueError(
-            f"{where} is a Stack that maps {describe(h)} to {describe(out)}, expected the same shape and dtype at every "
-            "depth: hand such layers in as a list, or cast x to the layers' dtype"
+            f"{where} is a Stack that maps {describe(h)} to {describe(out)}, expected the same shape and dtype at "
+            "every depth: hand such layers in as a list, or cast x to the layers' dtype"
         )
     return out
 

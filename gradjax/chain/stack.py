@@ -4,7 +4,7 @@ The program of a `Stack` is equally long at depth 10 and at depth 100 000; a Pyt
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax.chain.door import (
+    STATIC,
     Constant,
     Coupled,
     Layer,
@@ -21,7 +22,6 @@ from gradjax.chain.door import (
     as_sequence,
     is_parameter,
     register,
-    static_field,
 )
 
 
@@ -42,7 +42,7 @@ class Stack:
     """
 
     layer: Any
-    tied: tuple[bool, ...] | None = static_field(default=None)
+    tied: tuple[bool, ...] | None = field(metadata=STATIC, default=None)
 
     def __len__(self) -> int:
         return self.depth

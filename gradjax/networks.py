@@ -1,0 +1,101 @@
+"""Networks: layers composed into the sequences that every analysis takes.
+
+Layers of one shape are one `Stack`, so that the program of a network of constant width does not grow with its depth.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gradjax import activations, initializers
+from gradjax.chain import Stack
+from gradjax.layers import dense
+from gradjax.numerics import as_key
+
+
+def mlp(
+    key: Array | int,
+    sizes: Sequence[int],
+    activation: str | Callable | Sequence = "tanh",
+    kernel_init: str | Callable | Sequence = "lecun_normal",
+    bias_init: str | Callable | Sequence = "zeros",
+    dtype=jnp.float32,
+    *,
+    final_activation: str | Callable = "linear",
+) -> list:
+    """A multilayer perceptron, the layers h_l = φ(h_{l−1} W_l + b_l) for l = 1 … L.
+
+    Args:
+        key: a random key, or a seed in [0, 2³²).
+        sizes: the widths (n_0, …, n_L), each at least 1.
+        activation: φ of the hidden layers, by name (`gradjax.activations.ACTIVATIONS`) or callable; or a sequence
+            of L − 1 of them.
+        kernel_init, bias_init: by name (`gradjax.initializers.INITIALIZERS`) or `(key, shape, dtype) -> Array`; or a
+            sequence of L of them. Kernels are (in, out); each layer draws from its own key, in a Stack too.
+        dtype: of the parameters: a floating type.
+        final_activation: φ of the last layer.
+
+    Returns:
+        A list of layers: consecutive layers of one shape, activation and initializer as one `Stack`.
+
+    Raises:
+        ValueError: fewer than two sizes, a width below 1, an unknown name, a sequence of the wrong length, a bad seed.
+
+    >>> layers = mlp(0, [3, 5, 5, 5, 2], "relu")
+    >>> [type(layer).__name__ for layer in layers]
+    ['Partial', 'Stack', 'Partial']
+    """
+    key, sizes, depth = as_key(key), _admit_sizes(sizes), len(sizes) - 1
+    dtype = _admit_dtype(dtype)
+    phis = [activations.resolve(a) for a in _one_a_layer("activation", activation, depth - 1)]
+    phis.append(activations.resolve(final_activation))
+    kernels = [initializers.resolve(a) for a in _one_a_layer("kernel_init", kernel_init, depth)]
+    biases = [initializers.resolve(a) for a in _one_a_layer("bias_init", bias_init, depth)]
+    plans = list(zip(sizes[:-1], sizes[1:], phis, kernels, biases, strict=True))
+    keys, layers, start = jax.random.split(key, depth), [], 0
+    for plan, run in groupby(plans):
+        length = len(list(run))
+        layers.append(_layers_alike(keys[start : start + length], plan, dtype))
+        start += length
+    return layers
+
+
+def _layers_alike(keys: Array, plan: tuple, dtype):
+    """One layer, or a Stack of them, each drawn from its own key: orthogonal layer by layer."""
+    inputs, outputs, activation, kernel_init, bias_init = plan
+
+    def one(key):
+        return dense(key, inputs, outputs, activation, kernel_init, bias_init, dtype)
+
+    return one(keys[0]) if len(keys) == 1 else Stack(jax.vmap(one)(keys))
+
+
+def _admit_sizes(sizes: Sequence[int]) -> list[int]:
+    sizes = list(sizes)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes}, expected at least two widths (n_0, ..., n_L)")
+    for index, n in enumerate(sizes):
+        if int(n) != n or n < 1:
+            raise ValueError(f"sizes[{index}] is {n!r}, expected a whole number >= 1")
+    return [int(n) for n in sizes]
+
+
+def _admit_dtype(dtype):
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype is {jnp.dtype(dtype).name}, expected a floating type such as float32")
+    return dtype
+
+
+def _one_a_layer(name: str, candidates, depth: int) -> list:
+    if isinstance(candidates, str) or callable(candidates):
+        return [candidates] * depth
+    candidates = list(candidates)
+    if len(candidates) != depth:
+        raise ValueError(f"{name} has {len(candidates)} entries, expected one name or callable, or {depth}")
+    return candidates
+
+
+ARCHITECTURES: dict[str, Callable] = {"mlp": mlp}
