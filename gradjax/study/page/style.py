@@ -1,0 +1,72 @@
+"""The page's look: one column that fits a phone 360 pixels wide, and its own rules on paper."""
+
+CSS = """
+:root { --ink: #1a1d21; --soft: #4a5159; --line: #d5dade; --wash: #f5f7f9; --accent: #0b5394;
+  --good: #0b5d3b; --good-wash: #e3f3ea; --bad: #9b1c1c; --bad-wash: #fbe6e4; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
+body { margin: 0; background: #fff; color: var(--ink); line-height: 1.55; overflow-wrap: break-word;
+  font: 1.0625rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+header, main, footer { max-width: 60rem; margin: 0 auto; padding: 0 1rem; }
+header { padding-top: 2.2rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.01em; }
+h2 { font-size: 1.4rem; line-height: 1.25; margin: 0 0 .5rem; letter-spacing: -.005em; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+p { margin: .6rem 0; max-width: 46rem; }
+a { color: var(--accent); text-underline-offset: .15em; }
+a:focus-visible, summary:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.lead { font-size: 1.15rem; color: var(--soft); }
+.question { font-size: 1.15rem; border-left: 4px solid var(--accent); padding-left: .8rem; }
+section.study { border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 2rem; }
+.place { color: var(--soft); font-size: .85rem; text-transform: uppercase; letter-spacing: .06em; margin: 0 0 .3rem; }
+figure { margin: 1.4rem 0; }
+figure img {
+  display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 6px;
+  background: #fff;
+}
+figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
+code, pre {
+  font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; font-size: .875em;
+}
+code { background: var(--wash); border-radius: 4px; padding: .1em .3em; overflow-wrap: anywhere; }
+pre {
+  background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .8rem;
+  overflow-x: auto; line-height: 1.4;
+}
+table { border-collapse: collapse; width: 100%; font-size: .95rem; margin: .6rem 0; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+th, td {
+  text-align: left; vertical-align: top; padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line);
+}
+thead th { color: var(--soft); font-weight: 600; font-size: .85rem; }
+.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.verdict {
+  display: inline-block; font-weight: 650; font-size: .85rem; padding: .1rem .5rem; border-radius: 99px;
+  white-space: nowrap;
+}
+.holds { color: var(--good); background: var(--good-wash); }
+.fails { color: var(--bad); background: var(--bad-wash); }
+.notice { background: var(--bad-wash); color: var(--bad); border-left: 4px solid var(--bad); padding: .6rem .8rem; }
+details { margin: .8rem 0; }
+summary { cursor: pointer; font-weight: 600; padding: .2rem 0; }
+.files a { margin-right: 1rem; display: inline-block; padding: .2rem 0; }
+footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top: 3rem; }
+@media (max-width: 40rem) {
+  h1 { font-size: 1.55rem; } h2 { font-size: 1.25rem; }
+  table.stack thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  table.stack, table.stack tbody, table.stack tr, table.stack td, table.stack th { display: block; }
+  table.stack tr { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .8rem; margin: .6rem 0; }
+  table.stack th, table.stack td { border: 0; padding: .15rem 0; }
+  table.stack [data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: .85rem; }
+  .number { white-space: normal; }
+}
+@media print {
+  body { font-size: 10pt; } a { color: inherit; text-decoration: none; }
+  header, main, footer { max-width: none; padding: 0; }
+  section.study { break-before: page; border-top: 0; margin-top: 0; }
+  figure, tr, .question { break-inside: avoid; }
+  h2, h3, caption { break-after: avoid; }
+  details, .files { display: none; }
+  .verdict { border: 1px solid currentcolor; background: none; }
+}
+"""

@@ -1,0 +1,179 @@
+"""The runner: from the command line's words to studies run, claims printed, the page written and an exit status.
+
+0: every claim holds; 1: a claim does not hold or a study failed; 2: bad arguments; 130: interrupted.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradjax.study.claims import Claim
+from gradjax.study.contract import Study, discover
+from gradjax.study.files import writable_folder, write_whole
+from gradjax.study.page import build_page
+from gradjax.study.progress import quiet
+from gradjax.study.usage import RecordError, UsageError, require_extras
+
+if TYPE_CHECKING:
+    from gradjax.study.options import Request
+
+COMMITTED = "python -m studies --preset full"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What came of one study: its claims, or the error that stopped it.
+
+    Args:
+        study: which one.
+        claims: empty where it failed.
+        error: None where it did not.
+    """
+
+    study: Study
+    claims: list[Claim] = dataclasses.field(default_factory=list)
+    error: BaseException | None = None
+
+
+def main(path: str | Path, argv: Sequence[str] | None = None) -> int:
+    """Runs the command line of one study, or of a folder of studies, and gives its exit status.
+
+    Args:
+        path: a study's own file, or the folder that holds ``article/`` and ``research/``.
+        argv: the arguments; those of this process by default.
+    """
+    path = Path(path).resolve()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a title may hold letters that an old terminal has not
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        require_extras()
+        return _run(path, list(sys.argv[1:] if argv is None else argv))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted: what the studies before this one made is whole and stays.", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+
+
+def _run(path: Path, argv: list[str]) -> int:
+    from gradjax.study.options import parse
+
+    fixed = path.is_file()
+    folder = path.parent.parent if fixed else path
+    studies = (Study(path),) if fixed else discover(folder)
+    prog = f"python {os.path.relpath(path)}" if fixed else f"python -m {path.name}"
+    try:
+        request = parse(argv, studies, prog, fixed)
+    except (UsageError, SystemExit):
+        raise
+    except Exception:
+        traceback.print_exc()
+        print("failed: the study that was named cannot be loaded", file=sys.stderr)
+        return 1
+    if request.options.list:
+        return _list(studies)
+    if not request.studies:
+        raise UsageError(f"there are no studies in {folder}")
+    return _run_all(request, folder.parent)
+
+
+def _list(studies: Sequence[Study]) -> int:
+    width = max((len(study.name) for study in studies), default=0)
+    for study in studies:
+        print(f"{study.part:<9}{study.name:<{width}}  {study.title}")
+    return 0
+
+
+def _run_all(request: "Request", root: Path) -> int:
+    from gradjax.study import platforms
+
+    options = request.options
+    if request.joins:
+        platforms.join(options.coordinator, options.num_processes, options.process_id)
+    platforms.start(options.platform, request.x64)
+    folder = options.out or root / "figures" / ("quick" if options.preset == "quick" else "")
+    writes = platforms.is_writer()
+    say = print if writes else _say_nothing
+    if writes:
+        writable_folder(folder)
+    began = time.monotonic()
+    outcomes = []
+    with quiet(options.quiet or not writes):
+        for study in request.studies:
+            outcomes.append(_outcome(study, request, folder, writes, say))
+            if writes:
+                write_whole(folder / "index.html", build_page(folder).encode())
+    _summarize(outcomes, request, folder, time.monotonic() - began, say)
+    good = all(outcome.error is None and all(claim.holds for claim in outcome.claims) for outcome in outcomes)
+    return 0 if good else 1
+
+
+def _outcome(study: Study, request: "Request", folder: Path, writes: bool, say: Any) -> Outcome:
+    """Runs one study and says its claims; its failure leaves the others theirs."""
+    loud = say if not request.options.quiet else _say_nothing
+    loud(f"{study.name}: {study.title}", flush=True)
+    began = time.monotonic()
+    try:
+        claims, how = _claims_of(study, request, folder, writes)
+    except (Exception, SystemExit) as error:
+        loud(f"  failed after {time.monotonic() - began:.1f} s, see below\n", flush=True)
+        return Outcome(study, error=error)
+    for claim in claims:
+        (loud if claim.holds else say)(f"  {claim.sentence()}")
+    loud(f"  {how} in {time.monotonic() - began:.1f} s\n", flush=True)
+    return Outcome(study, claims)
+
+
+def _claims_of(study: Study, request: "Request", folder: Path, writes: bool) -> tuple[list[Claim], str]:
+    from gradjax.study import outputs, platforms
+
+    options = request.options
+    config = study.module.PRESETS[options.preset] if request.config is None else request.config
+    if request.seed is not None:
+        config = dataclasses.replace(config, seed=request.seed)
+    run = outputs.Run(study, options.preset, config, folder)
+    if options.replot:
+        return outputs.replotted(run), "drawn again"
+    environment = platforms.environment()
+    if options.resume:
+        claims = outputs.kept(run, environment) if writes else None
+        if platforms.agreed(claims is not None):
+            return claims or [], "kept from before"
+    return outputs.computed(run, environment, writes), "done"
+
+
+def _summarize(outcomes: list[Outcome], request: "Request", folder: Path, seconds: float, say: Any) -> None:
+    claims = [claim for outcome in outcomes for claim in outcome.claims]
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    held = sum(claim.holds for claim in claims)
+    finished = len(outcomes) - len(failed)
+    say(f"{held} of {len(claims)} claims hold, {finished} of {len(outcomes)} studies finished, {seconds:.1f} s.")
+    say(f"The page: {_shown(folder / 'index.html')}")
+    if request.options.preset == "quick" and request.options.out is None:
+        say(f"The committed figures are made by: {COMMITTED}")
+    for outcome in failed:
+        if not isinstance(outcome.error, RecordError):  # that one is no defect in code: its sentence is enough
+            print(file=sys.stderr)
+            traceback.print_exception(outcome.error, file=sys.stderr)
+    for outcome in failed:
+        print(f"failed: {outcome.study.name}: {type(outcome.error).__name__}: {outcome.error}", file=sys.stderr)
+
+
+def _shown(path: Path) -> str:
+    """The path as one would type it here."""
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _say_nothing(*_: Any, **__: Any) -> None:
+    """What a process says that does not write."""
