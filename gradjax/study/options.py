@@ -1,7 +1,7 @@
 """The command line's words: which studies, which flags, and the one sentence for what cannot be meant.
 
 tyro reads one frozen dataclass as command line, help and defaults. A study's own ``Config`` joins it where exactly one
-study is named, so that its fields are flags too. This module imports tyro, so the runner imports it only once it is there.
+study is named, so that its fields are flags too. This module imports tyro: the runner imports it once it is there.
 """
 
 import contextlib

@@ -124,7 +124,8 @@ def _drawn(run: Run, result: dict[str, np.ndarray]) -> tuple[dict[str, bytes], s
     """The figure as PNG and PDF, its numbers as CSV, and the figure in words."""
     import matplotlib
 
-    with matplotlib.rc_context(plotting.style()):
+    look: Any = plotting.style()
+    with matplotlib.rc_context(look):
         figure = run.study.module.plot(run.config, result)
         if type(figure).__name__ != "Figure":
             raise ValueError(f"plot(config, result) gave {type(figure).__name__}; expected a matplotlib Figure")

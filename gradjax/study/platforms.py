@@ -76,8 +76,8 @@ def agreed(decision: bool) -> bool:
 
 def environment() -> dict[str, Any]:
     """What a result depends on besides its config: versions, device and precision."""
-    x64 = bool(jax.config.jax_enable_x64)
-    precision = jax.config.jax_default_matmul_precision
+    config: Any = jax.config
+    x64, precision = bool(config.jax_enable_x64), config.jax_default_matmul_precision
     return {
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,

@@ -1,6 +1,6 @@
 """The page's structure: a summary of every claim, then one section a study, as pure functions of the records.
 
-No date, no random order, nothing from outside: the same records give the same bytes, so a committed page can be checked.
+No date, no random order, nothing from outside: the same records give the same bytes, and a page can be checked.
 """
 
 import struct
@@ -67,13 +67,15 @@ def _summary(records: list[dict[str, Any]]) -> str:
     rows = [
         [
             f'<th scope="row"><a href="#{escape(record["name"])}">{inline(record["title"])}</a></th>',
-            _cell("Claim", inline(claim["statement"])),
-            _cell("Verdict", _verdict(claim)),
+            _cell("", f'<ul class="claims">{"".join(_summary_item(claim) for claim in record["claims"])}</ul>'),
         ]
         for record in records
-        for claim in record["claims"]
     ]
-    return _table("Every claim", ["Study", "Claim", "Verdict"], rows)
+    return _table("Every claim", ["Study", "What it claims"], rows)
+
+
+def _summary_item(claim: dict[str, Any]) -> str:
+    return f"<li>{_verdict(claim)} {inline(claim['statement'])}</li>"
 
 
 def _study(record: dict[str, Any], folder: Path) -> str:
@@ -113,7 +115,8 @@ def _picture(record: dict[str, Any], folder: Path) -> str:
         return '<p class="notice">The picture is missing.</p>'
     width, height = struct.unpack(">II", path.read_bytes()[16:24])  # where the PNG format puts them
     return (
-        f'<figure><img src="{escape(path.name)}" width="{width}" height="{height}" alt="{escape(record["figure"])}">\n'
+        f'<figure><a href="{escape(path.name)}"><img src="{escape(path.name)}" width="{width}" height="{height}" '
+        f'alt="{escape(record["figure"])}"></a>\n'
         f"<figcaption>{inline(record['title'])}. {_changed(record)}</figcaption></figure>"
     )
 
@@ -130,7 +133,7 @@ def _claims(record: dict[str, Any]) -> str:
             f'<th scope="row">{inline(claim["statement"])}</th>',
             _cell("Measured", _number(claim["measured"]), "number"),
             _cell("Expected", _expected(claim), "number"),
-            _cell("Tolerance", f"± {_number(claim['tolerance'])}", "number"),
+            _cell("Tolerance", f"± {_number(claim['tolerance'], digits=2)}", "number"),
             _cell("Source", inline(claim["source"])),
             _cell("Verdict", _verdict(claim)),
         ]
@@ -189,9 +192,9 @@ def _expected(claim: dict[str, Any]) -> str:
     return f"{sign} {_number(claim['expected'])}".strip()
 
 
-def _number(value: float | str) -> str:
-    """A number as a reader wants it: six digits, and a true minus."""
-    return escape(value if isinstance(value, str) else f"{value:.6g}").replace("-", "\N{MINUS SIGN}")
+def _number(value: float | str, digits: int = 6) -> str:
+    """A number as a reader wants it: a few digits, and a true minus."""
+    return escape(value if isinstance(value, str) else f"{value:.{digits}g}").replace("-", "\N{MINUS SIGN}")
 
 
 def _footer(unreadable: list[str]) -> str:

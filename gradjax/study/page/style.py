@@ -35,6 +35,8 @@ pre {
 }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; margin: .6rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+ul.claims { list-style: none; margin: 0; padding: 0; }
+ul.claims li { margin: 0 0 .35rem; }
 th, td {
   text-align: left; vertical-align: top; padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line);
 }
@@ -54,7 +56,7 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top:
 @media (max-width: 40rem) {
   h1 { font-size: 1.55rem; } h2 { font-size: 1.25rem; }
   table.stack thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table.stack, table.stack tbody, table.stack tr, table.stack td, table.stack th { display: block; }
+  table.stack, table.stack caption, table.stack tbody, table.stack tr, table.stack td, table.stack th { display: block; }
   table.stack tr { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .8rem; margin: .6rem 0; }
   table.stack th, table.stack td { border: 0; padding: .15rem 0; }
   table.stack [data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: .85rem; }
