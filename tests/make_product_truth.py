@@ -1,0 +1,250 @@
+"""Log singular values of every case in `product_cases`, in arbitrary precision, and how far rounding moves them.
+
+Run by hand: `python tests/make_product_truth.py [float64|float32] [NAME ...]`; it needs `python-flint` and `gmpy2`,
+which the tests do not. It resumes, small sizes first, and writes one `tests/truth/NAME.DTYPE.npz` a case.
+
+The route shares nothing with gradjax but the mathematics:
+1. floats are dyadic: their product is one of exact ball matrices (Arb), as a balanced tree, and radii prove its error;
+2. its exact rank is that of the product modulo a 62-bit prime;
+3. pivoted Gram-Schmidt at that precision gives P = Q R up to order; R^T is well conditioned but for column scales;
+4. one-sided Jacobi on R^T at 200 bits with unbounded exponents keeps the relative accuracy of every value (Demmel and
+   Veselic, 1992).
+Precision grows until the smallest value stands 80 bits above the radii and the rounding. Then every entry is multiplied
+by 1 + s 2^-53 (2^-24 for float32), s = +-1 at random, and all is done again: the largest move of a few is `moved`.
+"""
+
+import math
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import gmpy2
+import numpy as np
+from flint import arb, arb_mat, ctx, nmod_mat
+from product_cases import CASES, checksum, sizes
+
+TRUTH = Path(__file__).parent / "truth"
+PRIME = 2**62 - 57
+GUARD = 80
+DRAWS = 2
+
+
+def ball_matrix(factor, signs=None, step=0.0):
+    """The factor as exact balls, each entry times 1 + sign * step."""
+    ctx.prec = 128  # two 53-bit numbers multiply exactly
+    entries = [arb(float(x)) for x in factor.ravel()]
+    if signs is not None:
+        up, down = arb(1) + arb(step), arb(1) - arb(step)
+        entries = [x * (up if s else down) for x, s in zip(entries, signs.ravel(), strict=True)]
+    return arb_mat(*factor.shape, entries)
+
+
+def ball_product(leaves, precision):
+    ctx.prec = precision
+    while len(leaves) > 1:
+        rest = leaves[-1:] if len(leaves) % 2 else []
+        leaves = [leaves[i + 1] * leaves[i] for i in range(0, len(leaves) - 1, 2)] + rest
+    return leaves[0]
+
+
+def residues(matrix, powers):
+    """A matrix of exact dyadic balls modulo PRIME."""
+    entries = []
+    for x in matrix.entries():
+        man, exp = (int(part) for part in x.man_exp())
+        if exp not in powers:
+            powers[exp] = pow(2, exp % (PRIME - 1), PRIME)
+        entries.append(man * powers[exp] % PRIME)
+    return nmod_mat(matrix.nrows(), matrix.ncols(), entries, PRIME)
+
+
+def exact_rank(leaves):
+    """Rank of the exact product: below the true one with a chance of about 1e-17."""
+    powers, product = {}, None
+    for leaf in leaves:
+        layer = residues(leaf, powers)
+        product = layer if product is None else layer * product
+    return product.rank()
+
+
+def generic_rank(factors, rng):
+    """The most vertex-disjoint paths through nonzero entries: the rank, modulo PRIME, with random entries there."""
+    product = None
+    for factor in factors:
+        entries = [
+            int(v) if x else 0 for x, v in zip(factor.ravel(), rng.integers(1, PRIME, size=factor.size), strict=True)
+        ]
+        layer = nmod_mat(*factor.shape, entries, PRIME)
+        product = layer if product is None else layer * product
+    return product.rank()
+
+
+def to_float(x):
+    man, exp = x.man_exp()
+    return (
+        gmpy2.mul_2exp(gmpy2.mpfr(int(man)), int(exp)) if exp >= 0 else gmpy2.div_2exp(gmpy2.mpfr(int(man)), -int(exp))
+    )
+
+
+def rounder(precision):
+    return np.frompyfunc(lambda x: gmpy2.mpfr(x, precision), 1, 1)
+
+
+def with_precision(precision):
+    gmpy2.set_context(gmpy2.context(precision=precision, emax=gmpy2.get_emax_max(), emin=gmpy2.get_emin_min()))
+
+
+def triangular_factor(columns, rank, precision):
+    """R of pivoted Gram-Schmidt; `columns` has one column in each row. Returns R^T's columns: (rank, n)."""
+    a, rows = columns.copy(), []
+    place = np.arange(len(a))
+    coarse = rounder(40)
+    for k in range(rank):
+        with_precision(40)
+        best = k + int(np.argmax((coarse(a[k:]) ** 2).sum(axis=1)))
+        with_precision(precision)
+        a[[k, best]], place[[k, best]] = a[[best, k]], place[[best, k]]
+        for row in rows:
+            row[[k, best]] = row[[best, k]]
+        size = gmpy2.sqrt((a[k] ** 2).sum())
+        row = np.array([gmpy2.mpfr(0)] * len(a), dtype=object)
+        row[k] = size
+        if k + 1 < len(a):
+            q = a[k] / size
+            row[k + 1 :] = (a[k + 1 :] * q).sum(axis=1)
+            a[k + 1 :] -= row[k + 1 :, None] * q
+        rows.append(row)
+    return np.array(rows, dtype=object).reshape(rank, len(columns))
+
+
+def round_robin(count):
+    """Rounds of disjoint pairs that cover every pair once."""
+    players = list(range(count + count % 2))
+    for _ in range(len(players) - 1):
+        half = len(players) // 2
+        pairs = [(i, j) for i, j in zip(players[:half], players[: half - 1 : -1], strict=True) if max(i, j) < count]
+        if pairs:
+            yield np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+        players = [players[0], players[-1], *players[1:-1]]
+
+
+def jacobi_values(columns):
+    """Singular values by one-sided Jacobi on the rows of `columns`, to a relative error near count * 2^-GUARD."""
+    a, small = columns.copy(), gmpy2.exp2(-GUARD)
+    root = np.frompyfunc(gmpy2.sqrt, 1, 1)
+    for _sweep in range(60):
+        squares = (a**2).sum(axis=1)
+        a = a[sorted(range(len(a)), key=lambda i: -squares[i])]
+        worst = gmpy2.mpfr(0)
+        for i, j in round_robin(len(a)):
+            x, y = a[i], a[j]
+            xx, yy, xy = (x**2).sum(axis=1), (y**2).sum(axis=1), (x * y).sum(axis=1)
+            cosine = abs(xy) / root(xx * yy)
+            active = cosine > small
+            worst = max(worst, cosine.max())
+            if not active.any():
+                continue
+            i, j, x, y, xx, yy, xy = (v[active] for v in (i, j, x, y, xx, yy, xy))
+            z = (yy - xx) / (2 * xy)
+            t = np.array([(1 if v >= 0 else -1) / (abs(v) + gmpy2.sqrt(1 + v * v)) for v in z], dtype=object)
+            c = 1 / root(1 + t * t)
+            s = c * t
+            a[i], a[j] = c[:, None] * x - s[:, None] * y, s[:, None] * x + c[:, None] * y
+        if worst <= small:
+            return np.sort(root((a**2).sum(axis=1)))[::-1]
+    raise RuntimeError("Jacobi did not converge")
+
+
+def log_values(leaves, rank, precision):
+    """Natural logs of the `rank` nonzero singular values (200 bits), and the precision that sufficed."""
+    while rank:
+        product = ball_product(leaves, precision)
+        with_precision(precision)
+        balls = product.tolist()
+        columns = np.array(
+            [[to_float(balls[i][j].mid()) for i in range(product.nrows())] for j in range(product.ncols())],
+            dtype=object,
+        )
+        columns = columns.reshape(product.ncols(), product.nrows())
+        radius = gmpy2.sqrt(sum(to_float(x.rad()) ** 2 for row in balls for x in row))
+        error = radius + gmpy2.sqrt((columns**2).sum()) * gmpy2.exp2(20 - precision)
+        rows = triangular_factor(columns, rank, precision)
+        if rows[-1, rank - 1] > error * gmpy2.exp2(GUARD + 20):
+            with_precision(200)
+            values = jacobi_values(rounder(200)(rows))
+            if values[-1] > error * gmpy2.exp2(GUARD):
+                return np.array([gmpy2.log(v) for v in values], dtype=object), precision
+        precision = precision * 3 // 2
+    return np.zeros(0, dtype=object), precision
+
+
+def first_guess(factors):
+    """Bits that the running QR's exponents span: only a guess, checked afterwards."""
+    q, spread = None, []
+    for factor in factors:
+        f = factor.astype(np.float64)
+        top = np.abs(f).max() or 1.0
+        q, r = np.linalg.qr((f / top) @ q if q is not None else f / top)
+        with np.errstate(divide="ignore"):
+            spread.append(np.log2(np.abs(np.diag(r))))
+    width = min(len(s) for s in spread)
+    sums = sum(s[:width] for s in spread)
+    sums = sums[np.isfinite(sums)]
+    return 250 + int(1.1 * (sums.max() - sums.min())) if len(sums) else 250
+
+
+def truth(factors, seed):
+    """(log values with -inf for exact zeros, move under rounding, generic rank, bits used)"""
+    rng = np.random.default_rng(seed)
+    count = min(factors[0].shape[1], factors[-1].shape[0])
+    leaves = [ball_matrix(f) for f in factors]
+    rank = exact_rank(leaves)
+    pattern_rank = generic_rank(factors, rng)
+    if not rank <= pattern_rank <= count:
+        raise RuntimeError(f"rank {rank}, pattern {pattern_rank}, count {count}")
+    logs, bits = log_values(leaves, rank, first_guess(factors))
+    step, moved = float(np.finfo(factors[0].dtype).eps) / 2, np.zeros(rank)
+    for _ in range(DRAWS if rank else 0):
+        leaves = [ball_matrix(f, rng.integers(2, size=f.shape), step) for f in factors]
+        moved = np.maximum(moved, np.abs(log_values(leaves, rank, bits)[0] - logs).astype(float))
+    missing = count - rank
+    return np.append(logs.astype(float), [-math.inf] * missing), np.append(moved, [0.0] * missing), pattern_rank, bits
+
+
+FIELDS = ("width", "depth", "checksum", "generic_rank", "count", "log", "moved")
+
+
+def main():
+    dtype = sys.argv[1] if len(sys.argv) > 1 else "float64"
+    names = sys.argv[2:] or list(CASES)
+    todo = sorted(((w, d, name) for name in names for w, d in sizes(name)), key=lambda s: s[0] ** 3 * s[1])
+    for width, depth, name in todo:
+        path = TRUTH / f"{name}.{dtype}.npz"
+        stored = dict(np.load(path)) if path.exists() else {field: np.zeros(0) for field in FIELDS}
+        factors = CASES[name](width, depth, np.dtype(dtype))
+        if any(row == (width, depth, checksum(factors)) for row in zip(*(stored[f] for f in FIELDS[:3]), strict=True)):
+            continue
+        start = time.time()
+        logs, moved, pattern_rank, bits = truth(factors, [width, depth])
+        new = (width, depth, checksum(factors), pattern_rank, len(logs), logs, moved)
+        types = (np.int32, np.int32, np.uint32, np.int32, np.int32, np.float64, np.float32)
+        keep = [(w, d) != (width, depth) for w, d in zip(stored["width"], stored["depth"], strict=True)]
+        ends = np.cumsum(stored["count"]).astype(int)
+        kept = np.concatenate(
+            [np.arange(b, e) for ok, (b, e) in zip(keep, pairwise([0, *ends]), strict=True) if ok] + [[]]
+        )
+        index = {"log": kept.astype(int), "moved": kept.astype(int)}
+        merged = {
+            field: np.append(stored[field][index.get(field, np.array(keep, dtype=bool))], value).astype(kind)
+            for field, value, kind in zip(FIELDS, new, types, strict=True)
+        }
+        np.savez_compressed(path, **merged)
+        finite = logs[np.isfinite(logs)]
+        what = f"{name} {dtype} {width}x{depth}: rank {len(finite)}/{len(logs)} (pattern {pattern_rank})"
+        spread = f"spread {np.ptp(finite) if len(finite) else 0:.1f}, moved {moved.max(initial=0):.1e}"
+        print(f"{what}, {spread}, {bits} bits, {time.time() - start:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
