@@ -16,14 +16,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gradjax.study.usage import UsageError
+
 PARTS = ("article", "research")
 PRESETS = ("quick", "full")
 FUNCTIONS = {"compute": ["config"], "claims": ["config", "result"], "plot": ["config", "result"]}
 # The command line's own flags: a field of the same name could not be reached.
 RESERVED = frozenset(
     ("names", "config", "preset", "out", "platform", "x64", "resume", "replot", "list", "quiet", "help")
-    + ("distributed", "coordinator", "num_processes", "process_id")
-)
+) | {"distributed", "coordinator", "num_processes", "process_id"}
 GUARD = "raise SystemExit(gradjax.study.main(__file__))"
 
 
@@ -129,12 +130,12 @@ def discover(folder: Path) -> tuple[Study, ...]:
     Files whose name starts with an underscore are no studies.
 
     Raises:
-        ValueError: for two studies of one name, which the command line could not tell apart.
+        UsageError: for two studies of one name, which the command line could not tell apart.
     """
     paths = [path for part in PARTS for path in (folder / part).glob("*.py") if not path.name.startswith("_")]
     stems = [path.stem for path in paths]
     if repeated := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise ValueError(
+        raise UsageError(
             f"{folder}: the study names {repeated} stand in both {' and '.join(PARTS)}; rename one of each"
         )
     return tuple(sorted((Study(path) for path in paths), key=lambda study: study.place))
@@ -158,7 +159,7 @@ def _document_departures(study: Study) -> list[str]:
     found = []
     if not study.docstring:
         return ["the module has no docstring"]
-    if not study.question.rstrip(")").endswith("?") and "?" not in study.question:
+    if "?" not in study.question:
         found.append("the docstring's second paragraph holds no question")
     if not re.search(r"\b(1[6-9]|20)\d\d\b", study.docstring):
         found.append("the docstring names no reference with its year")

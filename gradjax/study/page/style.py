@@ -56,7 +56,8 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top:
 @media (max-width: 40rem) {
   h1 { font-size: 1.55rem; } h2 { font-size: 1.25rem; }
   table.stack thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table.stack, table.stack caption, table.stack tbody, table.stack tr, table.stack td, table.stack th { display: block; }
+  table.stack caption { display: block; }
+  table.stack, table.stack tbody, table.stack tr, table.stack td, table.stack th { display: block; }
   table.stack tr { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .8rem; margin: .6rem 0; }
   table.stack th, table.stack td { border: 0; padding: .15rem 0; }
   table.stack [data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: .85rem; }
