@@ -1,4 +1,4 @@
-"""Records and files: whole or not at all, the same bytes for the same run, edits noticed, numbers given back exactly."""
+"""Records and files: whole or not at all, the same bytes for the same run, edits noticed, numbers kept exactly."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_is_refused_beforehand(tmp_path):
     made = files.writable_folder(tmp_path / "a" / "b")
     assert os.listdir(made) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="--out .*file"):
+    with pytest.raises(UsageError, match=r"--out .*file"):
         files.writable_folder(tmp_path / "file" / "c")
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "coin.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RecordError, match="coin.json"):
+    with pytest.raises(RecordError, match=r"coin\.json"):
         records.read_record(path)
 
 

@@ -17,5 +17,5 @@ from gradjax.study.claims import Claim as Claim
 from gradjax.study.contract import Study as Study
 from gradjax.study.contract import departures as departures
 from gradjax.study.contract import discover as discover
-from gradjax.study.progress import progress as progress
+from gradjax.study.progressbar import progress as progress
 from gradjax.study.runner import main as main

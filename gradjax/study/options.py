@@ -133,6 +133,8 @@ def _tyro(kind: type, argv: Sequence[str], prog: str, description: str) -> Any:
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(kind, prog=prog, description=description, args=list(argv))
+    except ValueError as error:  # from the Config's own __post_init__, which tyro lets through
+        raise UsageError(str(error)) from error
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -140,15 +142,12 @@ def _tyro(kind: type, argv: Sequence[str], prog: str, description: str) -> Any:
 
 
 def _sentence(box: str) -> str:
-    """The first part of tyro's error box, up to its first rule."""
+    """What tyro's error box says: below its title, the words before the next rule (a box of ASCII too)."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    inside = [line.strip().strip("│").strip() for line in plain.splitlines() if line.strip().startswith("│")]
-    words: list[str] = []
-    for line in inside:
-        if line.startswith("─"):
-            break
-        words.append(line)
-    return " ".join(words).strip().rstrip(".") or "these arguments cannot be read"
+    below_title = "\n".join(line.strip(" │") for line in plain.splitlines()[1:])
+    parts = re.split(r"^[-─╰╯]{2,}$", below_title, flags=re.MULTILINE)
+    words = next((" ".join(part.split()) for part in parts if part.strip()), "these arguments cannot be read")
+    return words.rstrip(".")
 
 
 def _preset(argv: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from gradjax.study.claims import Claim
 from gradjax.study.contract import Study, discover
 from gradjax.study.files import writable_folder, write_whole
 from gradjax.study.page import build_page
-from gradjax.study.progress import quiet
+from gradjax.study.progressbar import quiet
 from gradjax.study.usage import RecordError, UsageError, require_extras
 
 if TYPE_CHECKING:

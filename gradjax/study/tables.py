@@ -136,7 +136,7 @@ def _bars(container: Any) -> Iterator[Row]:
 
 
 def _collection(collection: Any, number: int) -> Iterator[Row]:
-    from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+    from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 
     name = _name(collection, f"unnamed {number + 1}")
     if isinstance(collection, PathCollection):
@@ -147,13 +147,13 @@ def _collection(collection: Any, number: int) -> Iterator[Row]:
             yield name, "points", x, y, None, None, value
     elif isinstance(collection, QuadMesh):
         yield from _mesh(collection, name)
-    elif isinstance(collection, LineCollection | PolyCollection):
-        kind = "line" if isinstance(collection, LineCollection) else "area"
-        yield from _outlines(collection, name, kind)
+    else:
+        filled = isinstance(collection, PolyCollection) or getattr(collection, "filled", False)
+        yield from _outlines(collection, name, "area" if filled else "line")
 
 
 def _outlines(collection: Any, name: str, kind: str) -> Iterator[Row]:
-    """The corners of each line or area of a collection; an area's outline passes them in turn."""
+    """The corners of each line, area or contour of a collection in turn; the value is a contour's level."""
     values = collection.get_array()
     for index, path in enumerate(collection.get_paths()):
         value = None if values is None else np.ravel(_numbers(values))[index]
