@@ -215,6 +215,8 @@ def test_a_failed_study_leaves_the_others_and_comes_last(root, capsys):
     write_study(root, "bad", "article", [("ORDER = 7", "ORDER = 1"), ('trouble: str = ""', 'trouble: str = "raise"')])
     (root / "studies" / "article" / "broken.py").write_text("def (")
     assert run(root) == 1
+    assert "[1/3] bad: A fair coin" in capsys.readouterr().out
+    assert run(root) == 1
     said = capsys.readouterr()
     assert "2 of 2 claims hold, 1 of 3 studies finished" in said.out
     *_, one, two = said.err.splitlines()
@@ -331,6 +333,13 @@ def test_replot_takes_claims_that_the_study_has_changed_since(root):
     write_study(root, changes=[("Bernoulli & sons", "Bernoulli alone")])
     assert run(root, "--replot") == 0
     assert record(root)["claims"][0]["source"] == "Bernoulli alone (1713)"
+
+
+def test_replot_refuses_a_study_that_computes_something_else_since(root, capsys):
+    assert run(root) == 0
+    write_study(root, changes=[("random((32", "random((33")])
+    assert run(root, "--replot") == 1
+    assert "coin computes something else since it was recorded" in capsys.readouterr().err
 
 
 def test_only_the_writer_prints_and_writes(root, capsys, monkeypatch):

@@ -13,6 +13,7 @@ from gradjax.study import arrays, plotting, tables
 from gradjax.study.claims import Claim, check_claims
 from gradjax.study.contract import Study
 from gradjax.study.files import sha256, write_whole
+from gradjax.study.reach import same_computation
 from gradjax.study.records import (
     claims_differ,
     config_from,
@@ -90,6 +91,8 @@ def replotted(run: Run) -> list[Claim]:
     archive = run.path("npz")
     if archive.exists() and sha256(archive.read_bytes()) != record["files"]["npz"]:
         raise RecordError(f"{archive.name} is not what the recorded run saved; run the study again")
+    if not same_computation(record["source"], run.study.source):
+        raise RecordError(f"{run.study.name} computes something else since it was recorded; run the study again")
     jax.config.update("jax_enable_x64", record["environment"]["x64"])
     config = config_from(run.study.module.Config, record["config"])
     again = dataclasses.replace(run, config=config, preset=record["preset"])

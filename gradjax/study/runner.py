@@ -109,7 +109,9 @@ def _run_all(request: "Request", root: Path) -> int:
     began = time.monotonic()
     outcomes = []
     with quiet(options.quiet or not writes):
-        for study in request.studies:
+        for number, study in enumerate(request.studies, 1):
+            loud = _say_nothing if options.quiet else say
+            loud(f"[{number}/{len(request.studies)}] {study.name}: {study.title}", flush=True)
             outcomes.append(_outcome(study, request, folder, writes, say))
             if writes:
                 write_whole(folder / "index.html", build_page(folder).encode())
@@ -121,7 +123,6 @@ def _run_all(request: "Request", root: Path) -> int:
 def _outcome(study: Study, request: "Request", folder: Path, writes: bool, say: Any) -> Outcome:
     """Runs one study and says its claims; its failure leaves the others theirs."""
     loud = say if not request.options.quiet else _say_nothing
-    loud(f"{study.name}: {study.title}", flush=True)
     began = time.monotonic()
     try:
         claims, how = _claims_of(study, request, folder, writes)
@@ -166,7 +167,9 @@ def _summarize(outcomes: list[Outcome], request: "Request", folder: Path, second
             print(file=sys.stderr)
             traceback.print_exception(outcome.error, file=sys.stderr)
     for outcome in failed:
-        print(f"failed: {outcome.study.name}: {type(outcome.error).__name__}: {outcome.error}", file=sys.stderr)
+        earlier = (folder / f"{outcome.study.name}.json").exists()
+        left = " (its earlier files stay, and the page shows them)" if earlier else ""
+        print(f"failed: {outcome.study.name}: {type(outcome.error).__name__}: {outcome.error}{left}", file=sys.stderr)
 
 
 def _shown(path: Path) -> str:
