@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -393,3 +394,23 @@ def test_the_project_s_own_studies_are_listed():
 def test_the_command_for_committed_figures_is_one_that_exists():
     assert runner.COMMITTED.split()[:3] == ["python", "-m", "studies"]
     assert (Path(__file__).parents[1] / "studies" / "__main__.py").is_file()
+
+
+def test_two_processes_compute_and_one_writes(root):
+    """Two CPU processes joined through a port of this machine; a dead peer would hang, so each has a timeout."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    script = root / "studies" / "article" / "coin.py"
+    peers = ["--coordinator", address, "--num-processes", "2", "--platform", "cpu", "--out", str(root / "out")]
+    commands = [[sys.executable, str(script), *peers, "--process-id", str(number)] for number in range(2)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    try:
+        said = [process.communicate(timeout=120)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0]
+    assert "2 of 2 claims hold" in said[0] and "holds" not in said[1]
+    record = json.loads((root / "out" / "coin.json").read_bytes())
+    assert record["environment"]["process_count"] == 2

@@ -95,6 +95,14 @@ def _versions() -> tuple[tuple[str, str], ...]:
     """gradjax by its version and the digest of its sources: a working copy changes without its version."""
     folder = Path(gradjax.__file__).parent
     sources = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))
-    own = ("gradjax", f"{importlib.metadata.version('gradjax')} ({sha256(sources)[:12]})")
-    others = ((name, importlib.metadata.version(name)) for name in PACKAGES)
+    own = ("gradjax", f"{_version('gradjax')} ({sha256(sources)[:12]})")
+    others = ((name, _version(name)) for name in PACKAGES)
     return (own, ("python", host.python_version()), *others)
+
+
+def _version(package: str) -> str:
+    """The installed version; a working copy may run without being installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -29,6 +29,7 @@ code, pre {
   font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; font-size: .875em;
 }
 code { background: var(--wash); border-radius: 4px; padding: .1em .3em; overflow-wrap: anywhere; }
+pre code { background: none; padding: 0; overflow-wrap: normal; font-size: 1em; }
 pre {
   background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .8rem;
   overflow-x: auto; line-height: 1.4;
