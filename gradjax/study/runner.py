@@ -104,15 +104,15 @@ def _run_all(request: "Request", root: Path) -> int:
     folder = options.out or root / "figures" / ("quick" if options.preset == "quick" else "")
     writes = platforms.is_writer()
     say = print if writes else _say_nothing
+    loud = _say_nothing if options.quiet else say
     if writes:
         writable_folder(folder)
     began = time.monotonic()
     outcomes = []
     with quiet(options.quiet or not writes):
         for number, study in enumerate(request.studies, 1):
-            loud = _say_nothing if options.quiet else say
             loud(f"[{number}/{len(request.studies)}] {study.name}: {study.title}", flush=True)
-            outcomes.append(_outcome(study, request, folder, writes, say))
+            outcomes.append(_outcome(study, request, folder, writes, loud))
             if writes:
                 write_whole(folder / "index.html", build_page(folder).encode())
     _summarize(outcomes, request, folder, time.monotonic() - began, say)
@@ -120,9 +120,8 @@ def _run_all(request: "Request", root: Path) -> int:
     return 0 if good else 1
 
 
-def _outcome(study: Study, request: "Request", folder: Path, writes: bool, say: Any) -> Outcome:
+def _outcome(study: Study, request: "Request", folder: Path, writes: bool, loud: Any) -> Outcome:
     """Runs one study and says its claims; its failure leaves the others theirs."""
-    loud = say if not request.options.quiet else _say_nothing
     began = time.monotonic()
     try:
         claims, how = _claims_of(study, request, folder, writes)
@@ -130,7 +129,7 @@ def _outcome(study: Study, request: "Request", folder: Path, writes: bool, say: 
         loud(f"  failed after {time.monotonic() - began:.1f} s, see below\n", flush=True)
         return Outcome(study, error=error)
     for claim in claims:
-        (loud if claim.holds else say)(f"  {claim.sentence()}")
+        loud(f"  {claim.sentence()}")
     loud(f"  {how} in {time.monotonic() - began:.1f} s\n", flush=True)
     return Outcome(study, claims)
 
@@ -162,6 +161,10 @@ def _summarize(outcomes: list[Outcome], request: "Request", folder: Path, second
     say(f"The page: {_shown(folder / 'index.html')}")
     if request.options.preset == "quick" and request.options.out is None:
         say(f"The committed figures are made by: {COMMITTED}")
+    for outcome in outcomes:
+        for claim in outcome.claims:
+            if not claim.holds:
+                say(f"{outcome.study.name} {claim.sentence()}")
     for outcome in failed:
         if not isinstance(outcome.error, RecordError):  # that one is no defect in code: its sentence is enough
             print(file=sys.stderr)
