@@ -85,7 +85,7 @@ def test_erf_closed_form(q):
     square = 2 / np.pi * np.arcsin(2 * q / (1 + 2 * q))
     np.testing.assert_allclose(length_map("erf", 1.0, 0.0, q), square, rtol=1e-12)
     np.testing.assert_allclose(gradient_gain("erf", 1.0, 0.0, q=q), 4 / np.pi / np.sqrt(1 + 4 * q), rtol=1e-13)
-    np.testing.assert_allclose(curvature_gain("erf", 1.0, q), 16 / np.pi * q / (1 + 4 * q) ** 1.5, rtol=1e-12)
+    np.testing.assert_allclose(curvature_gain("erf", 1.0, 0.0, q=q), 16 / np.pi * q / (1 + 4 * q) ** 1.5, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_tanh_with_bias_std_0_3(weight_std, q, chi_1, chi_2):
     length = length_fixed_point("tanh", weight_std, 0.3)
     assert round(length, 5) == q
     assert round(gradient_gain("tanh", weight_std, 0.3), 5) == chi_1
-    assert round(curvature_gain("tanh", weight_std, length), 5) == chi_2
+    assert round(curvature_gain("tanh", weight_std, 0.3), 5) == chi_2
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_dropout_divides_the_weight_variance_of_length_and_gradient():
 
 def test_second_derivatives_are_never_taken_across_a_kink():
     assert curvature_gain("hard_tanh", 1.0, 1.0) == curvature_gain("leaky_relu", 1.0, 1.0) == np.inf
-    assert curvature_gain(lambda x: jnp.maximum(x - 0.3, 0.0), 1.0, 1.0) == np.inf
+    assert curvature_gain(lambda x: jnp.maximum(x - 0.3, 0.0), 1.0, 1.0, q=1.0) == np.inf
     # elu: phi' is continuous, phi'' = exp(x) for x < 0: E = exp(2q) Phi(-2 sqrt(q))
     exact = float(mp.exp(2) * mp.ncdf(-2))
-    np.testing.assert_allclose(curvature_gain("elu", 1.0, 1.0), exact, rtol=1e-12)
+    np.testing.assert_allclose(curvature_gain("elu", 1.0, 0.0, q=1.0), exact, rtol=1e-12)
 
 
 def test_bad_arguments_are_refused():

@@ -8,8 +8,8 @@ gradient norm with depth.
 import numpy as np
 
 from gradjax.theory.meanfield.length import bracketed_root, length_fixed_point, scan
-from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, mean_over_gaussian, moments
-from gradjax.theory.quadrature import CUTOFF, as_activation, evaluate, partition_for
+from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, moments
+from gradjax.theory.quadrature import as_activation, evaluate
 
 
 def gradient_gain(
@@ -88,22 +88,3 @@ def critical_weight_std(activation, bias_std: float) -> float:
             f"length; with any length: {found}"
         )
     return settled[0]
-
-
-def curvature_gain(activation, weight_std: float, q: float) -> float:
-    """Return chi_2 = weight_std^2 E phi''(sqrt(q) z)^2, which bends curves (Poole et al. 2016, arXiv:1606.05340).
-
-    It is infinite where phi' jumps: automatic differentiation would miss the jump and return a finite number.
-
-    >>> curvature_gain("relu", 1.0, 1.0)
-    inf
-    """
-    activation = as_activation(activation)
-    weight_std, _, _ = check_stds(weight_std, 0.0)
-    kinks = partition_for(activation, CUTOFF * np.sqrt(q)).kinks
-    beside = 1e-9 * np.maximum(1.0, abs(kinks))
-    slopes = [evaluate(activation, kinks + side * beside, order=1) for side in (-1, 1)]
-    if weight_std and (abs(slopes[1] - slopes[0]) > 1e-6 * np.maximum(abs(slopes[0]), abs(slopes[1]))).any():
-        return float("inf")
-    second = mean_over_gaussian(activation, q, lambda z, x: evaluate(activation, x, order=2) ** 2)
-    return weight_std**2 * float(second)

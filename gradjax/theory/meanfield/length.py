@@ -90,7 +90,8 @@ def bracketed_root(excess: Callable, low: float, high: float) -> float:
     return float(np.exp(guess))
 
 
-def _largest(activation: Activation, q: float) -> float:
+def largest(activation: Activation, q: float) -> float:
+    """Return the largest |phi| that a Gaussian of variance q ever reaches, on 513 points."""
     reach = CUTOFF * np.sqrt(q)
     return float(np.abs(evaluate(activation, np.linspace(-reach, reach, 513))).max())
 
@@ -122,7 +123,7 @@ def length_fixed_points(activation, weight_std: float, bias_std: float, *, keep_
         return float(ratio - 1), float(gain * m.growth - ratio)
 
     def nothing_beyond(q, values):
-        bounded = gain * _largest(activation, q) ** 2 + variance < q  # so is every longer signal: phi has levelled off
+        bounded = gain * largest(activation, q) ** 2 + variance < q  # so is every longer signal: phi has levelled off
         straight = q > 1e4 and np.ptp(values) < 1e-7 * abs(values[-1]) and abs(values[-1]) > 1e-5  # far out on rays
         return bounded or straight
 
