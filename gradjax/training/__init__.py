@@ -1,0 +1,6 @@
+"""Training as one pure program over any optax optimizer, `vmap`-able over everything a study compares."""
+
+from gradjax.training.loop import Run, Trace, predict, train
+from gradjax.training.losses import accuracy, cross_entropy
+
+__all__ = ["Run", "Trace", "accuracy", "cross_entropy", "predict", "train"]
