@@ -99,8 +99,7 @@ def train(
     steps = _admit_count("steps", steps)
     inputs, targets = _admit_data(data)
     entries = as_layers(layers) if parameters is None else as_layers(layers, parameters)
-    # a jax array that a surrounding trace holds as a constant has a value, but none that admit could look at there
-    entries, _ = admit(entries, np.asarray(inputs) if is_concrete(inputs) else inputs, batch_axis=0)
+    entries = _admit(entries, inputs)
     order = _batches(as_key(key), len(inputs), batch_size, steps)
     _admit_loss(loss, entries, inputs, targets, order)
     gradient = _per_example_gradient if per_example else _mean_gradient
@@ -130,7 +129,13 @@ def predict(layers, inputs: Array) -> Array:
     >>> print(predict([lambda h: 2 * h], jnp.ones((2, 1)))[:, 0])
     [2. 2.]
     """
-    return forward(*admit(layers, inputs, batch_axis=0))
+    return forward(_admit(layers, inputs), jnp.asarray(inputs))
+
+
+def _admit(layers, inputs) -> list:
+    """The layers, mapped over the examples, once it is known that they take these inputs."""
+    # a jax array that a surrounding trace holds as a constant has a value, but none that admit could look at there
+    return admit(layers, np.asarray(inputs) if is_concrete(inputs) else inputs, batch_axis=0)[0]
 
 
 def _mean_gradient(loss, network, x, y):
