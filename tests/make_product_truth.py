@@ -1,11 +1,11 @@
 """Log singular values of every case in `product_cases`, in arbitrary precision, and how far rounding moves them.
 
-Run by hand: `python tests/make_product_truth.py [float64|float32] [NAME ...]`; it needs `python-flint` and `gmpy2`,
+Run by hand: `python tests/make_product_truth.py [NAME ...]`; it needs `python-flint` and `gmpy2`,
 which the tests do not. It resumes, small sizes first, and writes one `tests/truth/NAME.DTYPE.npz` a case.
 
 The route shares nothing with gradjax but the mathematics:
 1. floats are dyadic: their product is one of exact ball matrices (Arb), as a balanced tree, and radii prove its error;
-2. its exact rank is that of the product modulo a 62-bit prime;
+2. its exact rank is that of the product modulo two primes;
 3. pivoted Gram-Schmidt at that precision gives P = Q R up to order; R^T is well conditioned but for column scales;
 4. one-sided Jacobi on R^T at 200 bits with unbounded exponents keeps the relative accuracy of every value (Demmel and
    Veselic, 1992).
@@ -13,31 +13,29 @@ Precision grows until the smallest value stands 80 bits above the radii and the 
 by 1 + s 2^-53 (2^-24 for float32), s = +-1 at random, and all is done again: the largest move of a few is `moved`.
 """
 
+import argparse
 import math
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import gmpy2
 import numpy as np
-from flint import arb, arb_mat, ctx, nmod_mat
+from flint import arb_mat, ctx, nmod_mat
 from product_cases import CASES, checksum, sizes
 
 TRUTH = Path(__file__).parent / "truth"
-PRIME = 2**62 - 57
+PRIMES = (2**31 - 1, 2**31 - 19)
 GUARD = 80
 DRAWS = 2
+MUCH_WORK = 1e8  # width^3 depth from which one draw must do
 
 
-def ball_matrix(factor, signs=None, step=0.0):
-    """The factor as exact balls, each entry times 1 + sign * step."""
-    ctx.prec = 128  # two 53-bit numbers multiply exactly
-    entries = [arb(float(x)) for x in factor.ravel()]
-    if signs is not None:
-        up, down = arb(1) + arb(step), arb(1) - arb(step)
-        entries = [x * (up if s else down) for x, s in zip(entries, signs.ravel(), strict=True)]
-    return arb_mat(*factor.shape, entries)
+def ball_matrix(factor, moves=0.0):
+    """The factor as exact balls, each entry times 1 + its move, a signed power of two."""
+    ctx.prec = 128  # the sum of a float and 2^-53 of it is exact
+    exact, moved = (arb_mat(*factor.shape, (factor * part).astype(np.float64).ravel().tolist()) for part in (1, moves))
+    return exact + moved
 
 
 def ball_product(leaves, precision):
@@ -48,36 +46,32 @@ def ball_product(leaves, precision):
     return leaves[0]
 
 
-def residues(matrix, powers):
-    """A matrix of exact dyadic balls modulo PRIME."""
-    entries = []
-    for x in matrix.entries():
-        man, exp = (int(part) for part in x.man_exp())
-        if exp not in powers:
-            powers[exp] = pow(2, exp % (PRIME - 1), PRIME)
-        entries.append(man * powers[exp] % PRIME)
-    return nmod_mat(matrix.nrows(), matrix.ncols(), entries, PRIME)
+def residues(factor, prime):
+    """A float matrix modulo a prime below 2^31: mantissa times power of two."""
+    mantissa, exponent = np.frexp(factor.astype(np.float64))
+    different, place = np.unique(exponent - 53, return_inverse=True)
+    powers = np.array([pow(2, int(e) % (prime - 1), prime) for e in different], dtype=np.int64)
+    return (mantissa * 2.0**53).astype(np.int64) % prime * powers[place].reshape(factor.shape) % prime
 
 
-def exact_rank(leaves):
-    """Rank of the exact product: below the true one with a chance of about 1e-17."""
-    powers, product = {}, None
-    for leaf in leaves:
-        layer = residues(leaf, powers)
+def rank_modulo(matrices, prime):
+    """Rank of the product of integer matrices modulo a prime."""
+    product = None
+    for matrix in matrices:
+        layer = nmod_mat(*matrix.shape, matrix.ravel().tolist(), prime)
         product = layer if product is None else layer * product
     return product.rank()
+
+
+def exact_rank(factors):
+    """Rank of the exact product: it falls short only where two primes divide the same minors."""
+    return max(rank_modulo((residues(f, prime) for f in factors), prime) for prime in PRIMES)
 
 
 def generic_rank(factors, rng):
-    """The most vertex-disjoint paths through nonzero entries: the rank, modulo PRIME, with random entries there."""
-    product = None
-    for factor in factors:
-        entries = [
-            int(v) if x else 0 for x, v in zip(factor.ravel(), rng.integers(1, PRIME, size=factor.size), strict=True)
-        ]
-        layer = nmod_mat(*factor.shape, entries, PRIME)
-        product = layer if product is None else layer * product
-    return product.rank()
+    """The most vertex-disjoint paths through nonzero entries: the rank, modulo a prime, with random entries there."""
+    prime = PRIMES[0]
+    return rank_modulo((np.where(f != 0, rng.integers(1, prime, size=f.shape), 0) for f in factors), prime)
 
 
 def to_float(x):
@@ -199,14 +193,15 @@ def truth(factors, seed):
     rng = np.random.default_rng(seed)
     count = min(factors[0].shape[1], factors[-1].shape[0])
     leaves = [ball_matrix(f) for f in factors]
-    rank = exact_rank(leaves)
+    rank = exact_rank(factors)
     pattern_rank = generic_rank(factors, rng)
     if not rank <= pattern_rank <= count:
         raise RuntimeError(f"rank {rank}, pattern {pattern_rank}, count {count}")
     logs, bits = log_values(leaves, rank, first_guess(factors))
     step, moved = float(np.finfo(factors[0].dtype).eps) / 2, np.zeros(rank)
-    for _ in range(DRAWS if rank else 0):
-        leaves = [ball_matrix(f, rng.integers(2, size=f.shape), step) for f in factors]
+    work = len(factors) * max(f.size for f in factors) ** 1.5
+    for _ in range((1 if work > MUCH_WORK else DRAWS) if rank else 0):
+        leaves = [ball_matrix(f, step * (2.0 * rng.integers(2, size=f.shape) - 1)) for f in factors]
         moved = np.maximum(moved, np.abs(log_values(leaves, rank, bits)[0] - logs).astype(float))
     missing = count - rank
     return np.append(logs.astype(float), [-math.inf] * missing), np.append(moved, [0.0] * missing), pattern_rank, bits
@@ -216,10 +211,16 @@ FIELDS = ("width", "depth", "checksum", "generic_rank", "count", "log", "moved")
 
 
 def main():
-    dtype = sys.argv[1] if len(sys.argv) > 1 else "float64"
-    names = sys.argv[2:] or list(CASES)
-    todo = sorted(((w, d, name) for name in names for w, d in sizes(name)), key=lambda s: s[0] ** 3 * s[1])
-    for width, depth, name in todo:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(CASES))
+    parser.add_argument("--dtype", default="float64", choices=["float64", "float32"])
+    parser.add_argument("--work", type=float, default=np.inf, help="skip sizes whose width^3 depth is more")
+    options = parser.parse_args()
+    dtype = options.dtype
+    todo = sorted((w**3 * d, w, d, name) for name in options.names for w, d in sizes(name))
+    for work, width, depth, name in todo:
+        if work > options.work:
+            break
         path = TRUTH / f"{name}.{dtype}.npz"
         stored = dict(np.load(path)) if path.exists() else {field: np.zeros(0) for field in FIELDS}
         factors = CASES[name](width, depth, np.dtype(dtype))

@@ -5,7 +5,7 @@ which a processor sums: only elementwise IEEE operations, sums by halving, integ
 binary places (a libm may differ in the last place). `checksum` guards it.
 
 `CASES[name](width, depth, dtype)` gives the factors, the first applied first: one `(depth, n, n)` array, or a list of
-matrices where widths change. Values are made in float64 and rounded once to `dtype`.
+matrices where widths change. Values are made in float64 and rounded once to `dtype`. The truth is that of draw 0.
 """
 
 import math
@@ -272,8 +272,8 @@ def annihilating(rng, width, depth):
 
 
 def seeded(build, name, *arguments):
-    def builder(width, depth, dtype=np.float64):
-        rng = np.random.default_rng([zlib.crc32(name.encode()), width, depth])
+    def builder(width, depth, dtype=np.float64, draw=0):
+        rng = np.random.default_rng([zlib.crc32(name.encode()), width, depth] + [draw] * (draw > 0))
         factors = build(rng, width, depth, *(a[np.dtype(dtype).name] for a in arguments))
         if isinstance(factors, list):
             return [factor.astype(dtype) for factor in factors]
