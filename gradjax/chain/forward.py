@@ -119,10 +119,10 @@ def _as_activation(x):
     x = jax.tree.map(lambda leaf: jax.lax.convert_element_type(jnp.asarray(leaf), jnp.asarray(leaf).dtype), x)
     if any(leaf.size == 0 for leaf in jax.tree.leaves(x)):
         raise ValueError(f"x has shapes {[leaf.shape for leaf in jax.tree.leaves(x)]}, expected no empty axis")
-    if is_concrete(x):
-        for leaf in jax.tree.leaves(x):
-            if is_inexact(leaf) and not bool(jnp.all(jnp.isfinite(leaf))):
-                bad = int(jnp.sum(~jnp.isfinite(leaf)))
+    for leaf in jax.tree.leaves(x):
+        if is_concrete(leaf) and is_inexact(leaf):  # NumPy, for inside a trace jnp makes a tracer of a constant too
+            bad = int(np.sum(~np.isfinite(np.asarray(leaf).astype(complex))))
+            if bad:
                 raise ValueError(f"x holds {bad} NaN or infinite values of {leaf.size}, expected finite ones")
     return x
 
