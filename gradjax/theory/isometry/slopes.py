@@ -1,0 +1,63 @@
+"""The law of phi'(h)^2 over a Gaussian pre-activation: all that free probability needs to know of an activation."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gradjax.activations import Activation
+from gradjax.theory.quadrature import CUTOFF, as_activation, evaluate, gaussian_rule, partition_for
+
+GRADED = 0.5 ** np.arange(48)
+
+
+class SlopeLaw(NamedTuple):
+    """Weights at the values that phi'(h)^2 / E phi'^2 takes, ascending; exact for piecewise linear activations.
+
+    atoms are the values that have a probability of their own, with that probability.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+    atoms: tuple[tuple[float, float], ...]
+
+
+def slope_law(activation, q: float) -> SlopeLaw:
+    """Return the law of phi'(sqrt(q) z)^2 divided by its mean, so that chi_1 = 1.
+
+    Averages like E[d / (u - d)] are nearly singular where phi' is largest, so the nodes are graded towards there.
+
+    >>> slope_law("relu", 1.0).atoms
+    ((0.0, 0.5), (2.0, 0.5))
+    """
+    activation = as_activation(activation)
+    if not 0 < q < np.inf:
+        raise ValueError(f"q={q!r} must be finite and above 0")
+    std = float(np.sqrt(q))
+    edges = partition_for(activation, CUTOFF * std).edges
+    peak = _steepest(activation, gaussian_rule(edges, 0.0, std).x)
+    cuts = np.union1d(edges, np.concatenate([peak - std * GRADED, [peak], peak + std * GRADED]))
+    rule = gaussian_rule(cuts, 0.0, std)
+    squares = evaluate(activation, rule.x, order=1) ** 2
+    mean = squares @ rule.weights
+    if not mean > 0:
+        raise ValueError(f"activation {activation.__name__} has slope zero almost everywhere at q={q:g}")
+    values, inverse, counts = np.unique(squares / mean, return_inverse=True, return_counts=True)
+    weights = np.bincount(inverse, rule.weights)
+    weights /= weights.sum()
+    # a value on more nodes than one panel has is a plateau of phi', not a coincidence
+    plateaus = [
+        (float(values[i]), round(float(weights[i]), 15)) for i in np.flatnonzero(counts > 32) if weights[i] > 1e-14
+    ]
+    return SlopeLaw(values, weights, tuple(plateaus))
+
+
+def _steepest(activation: Activation, x: np.ndarray) -> float:
+    """Where |phi'| is largest: the best node, then ever finer grids around it."""
+    x = np.unique(x)
+    index = int(np.argmax(np.abs(evaluate(activation, x, order=1))))
+    low, high = x[max(index - 1, 0)], x[min(index + 1, len(x) - 1)]
+    for _ in range(8):
+        grid = np.linspace(low, high, 65)
+        index = int(np.argmax(np.abs(evaluate(activation, grid, order=1))))
+        low, high = grid[max(index - 1, 0)], grid[min(index + 1, 64)]
+    return float((low + high) / 2)
