@@ -1,0 +1,115 @@
+"""One list of networks drives the common tests: a line here adds every test to a new kind of layer."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.tree_util import Partial
+
+from gradjax.chain import Coupled, Stack, unroll
+from gradjax.networks import mlp
+
+KEY = jax.random.key(3)
+
+
+@jax.custom_vjp
+def reverse_only(h):
+    """A smooth layer that forward mode cannot enter."""
+    return jnp.sin(h)
+
+
+reverse_only.defvjp(lambda h: (jnp.sin(h), jnp.cos(h)), lambda c, u: (c * u,))
+
+
+def vector(dtype, n=6):
+    return jax.random.normal(jax.random.key(11), (n,), dtype)
+
+
+def with_mlp(activation):
+    return lambda dtype: (mlp(KEY, [6, 7, 7, 7, 3], activation, "mean_field", "normal", dtype), vector(dtype))
+
+
+def lstm(dtype):
+    """A cell whose state (h, c) is one activation."""
+    weights = {k: jax.random.normal(jax.random.key(i), (4, 4), dtype) / 2 for i, k in enumerate("fiog")}
+
+    def cell(w, state, u):
+        h, c = state
+        f, i, o = (jax.nn.sigmoid(h @ w[k] + u) for k in "fio")
+        c = f * c + i * jnp.tanh(h @ w["g"] + u)
+        return o * jnp.tanh(c), c
+
+    inputs = jax.random.normal(KEY, (5, 4), dtype)
+    return [unroll(Partial(cell, weights), inputs)], (jnp.zeros(4, dtype), jnp.full(4, 0.5, dtype))
+
+
+def of_rank_two(dtype):
+    """Activations of rank 2, mixed along both axes."""
+    w = jax.random.normal(KEY, (3, 3), dtype)
+    return [Partial(lambda w, h: jnp.tanh(w @ h), w), lambda h: jnp.sin(h.T)], vector(dtype, 12).reshape(3, 4)
+
+
+def tied_and_plain(dtype):
+    """Plain functions among Stacks, a branch that adds its input."""
+    w = jax.random.normal(KEY, (9, 6, 6), dtype) / 3
+    return [jnp.tanh, Stack(Partial(lambda w, h: h + jnp.tanh(h @ w), w)), lambda h: h[:4] * h[2:]], vector(dtype)
+
+
+def normalized_batch(dtype):
+    """A layer that couples the examples: the batch is the activation."""
+    w = jax.random.normal(KEY, (3, 3), dtype)
+    layers = [Partial(jnp.matmul, jnp.eye(4, dtype=dtype)), Coupled(lambda h: (h - h.mean(0, keepdims=True)) / jnp.std(h)), jnp.tanh]
+    return [*layers, Partial(lambda w, h: h @ w, w)], vector(dtype, 12).reshape(4, 3)
+
+
+def equinox_model(dtype):
+    keys = jax.random.split(KEY, 2)
+    return [
+        eqx.nn.Linear(6, 5, key=keys[0], dtype=dtype),
+        eqx.nn.Lambda(jax.nn.gelu),
+        eqx.nn.LayerNorm(5, dtype=dtype),
+        eqx.nn.Linear(5, 2, key=keys[1], dtype=dtype),
+    ], vector(dtype)
+
+
+def nnx_model(dtype):
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        nnx.Linear(6, 5, rngs=rngs, dtype=dtype, param_dtype=dtype),
+        nnx.BatchNorm(5, rngs=rngs, dtype=dtype, param_dtype=dtype),
+        jnp.tanh,
+        nnx.Dropout(0.5, rngs=rngs),
+        nnx.Linear(5, 3, rngs=rngs, dtype=dtype, param_dtype=dtype),
+    )
+    model.eval()
+    return model.layers, vector(dtype)
+
+
+VARIANTS = {
+    "mlp_tanh": with_mlp("tanh"),
+    "mlp_relu": with_mlp("relu"),
+    "lstm": lstm,
+    "of_rank_two": of_rank_two,
+    "tied_and_plain": tied_and_plain,
+    "normalized_batch": normalized_batch,
+    "reverse_only": lambda dtype: ([reverse_only, Partial(jnp.multiply, vector(dtype)), jnp.tanh], vector(dtype)),
+    "equinox": equinox_model,
+    "nnx": nnx_model,
+}
+
+
+def compose(layers, x):
+    """The network as plain Python, one call a layer: the reference that knows nothing of gradjax's folds."""
+    for layer in layers:
+        if isinstance(layer, Stack):
+            for depth in range(len(layer)):
+                x = slice_by_hand(layer, depth)(x)
+        else:
+            x = layer(x)
+    return x
+
+
+def slice_by_hand(stack, depth):
+    leaves, structure = jax.tree.flatten(stack.layer)
+    tied = stack.tied or (False,) * len(leaves)
+    return structure.unflatten([leaf if t else leaf[depth] for leaf, t in zip(leaves, tied, strict=True)])
