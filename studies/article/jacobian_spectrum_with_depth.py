@@ -1,0 +1,292 @@
+"""Gradients explode when stretching directions line up, and random ones mostly do not
+
+A deep gradient is a product of Jacobians: does it stretch as much as the product of what each of them can stretch?
+
+Prediction: a square Gaussian matrix stretches its best direction about 2 times, so a hundred of them could reach
+2^100 = 10^30. But the direction that one layer stretches most is rarely the one that the next would: the largest
+singular value of the product is only √((L+1)^(L+1) / L^L), about √(e L), at infinite width. Every one of the n singular
+values has its own rate, ln σ_i ≈ λ_i L with λ_i = ½ [ln(2/n) + ψ((n − i + 1)/2)] for Gaussian layers, so the product's
+condition number grows exponentially: one norm a layer hides this. Control: orthogonal layers, where the product of the
+largest and the largest of the product agree, and every value stays 1.
+
+Multiplying first and taking singular values afterwards sees none of the small ones: below ε σ_1 it returns rounding.
+
+Here: linear networks on the digits of scikit-learn, exact layer Jacobians by `jax.jacfwd`, every singular value of
+their product by `gradjax.spectra.jacobian_spectrum`.
+
+Reference: Pennington, Schoenholz, Ganguli (2017), arXiv:1711.04735 (the edge); Newman (1986), Comm. Math. Phys. 103
+(the rates); Johnstone (2001), Ann. Statist. 29 (one layer's largest value at finite width).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gradjax.study
+from gradjax import initializers
+from gradjax.chain import Stack
+from gradjax.jacobians import layer_jacobians
+from gradjax.networks import mlp
+from gradjax.products import naive_log_singular_values
+from gradjax.spectra import jacobian_spectrum
+from gradjax.study import Claim, plotting
+from gradjax.tasks import digits
+from gradjax.theory.finite_width import gaussian_product_exponents
+from gradjax.theory.isometry import largest_squared_singular_value
+from gradjax.theory.special import trigamma
+
+ORDER = 5
+TRACY_WIDOM = (-1.2065335745820, 1.2679)  # mean and standard deviation of the law of order 1 (Johnstone 2001)
+KERNELS = {"gaussian": initializers.mean_field, "orthogonal": initializers.scaled_orthogonal}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the study is run with."""
+
+    width: int = 256
+    """Units a layer in the left panel; a multiple of 64, for each pixel of a digit is repeated."""
+    depths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 100)
+    """Where the left panel has points."""
+    seeds: int = 10
+    """Networks and digits: the points' spread and the tolerance of the claims."""
+    spectrum_width: int = 64
+    """Units a layer in the other panels: not 256, for 64 lines can still be told apart."""
+    spectrum_depths: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 350, 500, 700, 1000)
+    """Where the other panels have points."""
+    seed: int = 0
+    """The first of the seeds."""
+    plant: str = ""
+    """A deliberate fault, for tests: 'weight_variance' (weights 1.2 times too wide), 'aligned' (every layer stretches
+    the same directions), 'exact_instead_of_naive' (the wrong way replaced by the right one)."""
+
+
+PRESETS = {"quick": Config(seeds=3), "full": Config()}
+PLANTS = {
+    "weight_variance": (
+        "one layer's largest value, a hundred times",
+        "largest value of a shallow product",
+        "largest value of the deep product",
+        "orthogonal control",
+        "rate of every singular value",
+    ),
+    "aligned": ("the gap", "condition number"),
+    "exact_instead_of_naive": ("product first, then SVD",),
+}
+
+
+def compute(config: Config) -> dict[str, np.ndarray]:
+    """Logs of largest values (seeds, depths) for both kinds of layers; all log singular values, right and naive."""
+    data, result = digits(seed=config.seed), {}
+    for kind in KERNELS:
+        rows = [_largest(config, kind, seed, data) for seed in _progress(config, f"{kind} width {config.width}")]
+        result[f"{kind}_sum_of_logs"], result[f"{kind}_log_of_product"] = (np.stack(r) for r in zip(*rows, strict=True))
+    spectra, errors = [], []
+    for seed in _progress(config, f"all values, width {config.spectrum_width}"):
+        spectrum = jacobian_spectrum(*_network(config, "gaussian", seed, data, True), config.spectrum_depths)
+        spectra.append(np.asarray(spectrum.log_singular_values))
+        errors.append(np.asarray(spectrum.error))
+    result["spectra"], result["errors"] = np.stack(spectra), np.stack(errors)
+    result["naive"] = _naive(config, data) if config.plant != "exact_instead_of_naive" else spectra[0]
+    result["exponents"] = np.asarray(gaussian_product_exponents(config.spectrum_width, 1.0))
+    edge = [largest_squared_singular_value("linear", "gaussian", depth, 1.0) for depth in config.depths]
+    result["edge"] = np.log(edge) / 2
+    return result
+
+
+def _progress(config: Config, description: str):
+    return gradjax.study.progress(range(config.seeds), description)
+
+
+def _network(config: Config, kind: str, seed: int, data, for_spectrum: bool = False):
+    """A linear network of constant width and the digit that enters it."""
+    width, depth = config.width, max(config.depths)
+    if for_spectrum:
+        width, depth = config.spectrum_width, max(config.spectrum_depths)
+    gain = 1.2**0.5 if config.plant == "weight_variance" else 1.0
+    key, x = jax.random.key(config.seed + seed), data.train_x[seed]
+    layers = mlp(key, [width] * (depth + 1), "linear", KERNELS[kind](gain), dtype=x.dtype)
+    return _aligned(layers) if config.plant == "aligned" else layers, jnp.repeat(x, width // x.size)
+
+
+def _aligned(layers: list[Stack]) -> list[Stack]:
+    """Every layer the first one's stretching part alone: U S Uᵀ."""
+
+    def align(leaf):
+        if leaf.ndim < 3:
+            return leaf
+        u, s, _ = jnp.linalg.svd(leaf[0])
+        return jnp.broadcast_to((u * s[None, :]) @ u.T, leaf.shape)
+
+    return jax.tree.map(align, layers)
+
+
+def _largest(config: Config, kind: str, seed: int, data) -> tuple[np.ndarray, np.ndarray]:
+    """ln of the product of the layers' largest singular values, and of the largest of their product, at each depth."""
+    layers, x = _network(config, kind, seed, data)
+    (jacobians,) = layer_jacobians(layers, x)
+    tops = jax.lax.map(lambda j: jnp.linalg.svdvals(j)[0], jacobians)
+    spectrum = jacobian_spectrum(layers, x, config.depths, tolerance=1e-6)
+    at = np.array(config.depths) - 1
+    return np.cumsum(np.log(np.asarray(tops)))[at], np.asarray(spectrum.log_singular_values)[:, 0]
+
+
+def _naive(config: Config, data) -> np.ndarray:
+    (jacobians,) = layer_jacobians(*_network(config, "gaussian", 0, data, True))
+    return np.stack([np.asarray(naive_log_singular_values(jacobians[:depth])) for depth in config.spectrum_depths])
+
+
+def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
+    """The left panel's four, then the rates, the condition number, and what the naive way returns."""
+    return [*_claims_on_largest(config, result), *_claims_on_all(config, result)]
+
+
+def _claims_on_largest(config: Config, result) -> list[Claim]:
+    n, seeds, depth = config.width, config.seeds, config.depths[-1]
+    sums, tops = (result[f"gaussian_{name}"] / np.log(10) for name in ("sum_of_logs", "log_of_product"))
+    scale = 2 ** (4 / 3) * n ** (-2 / 3)  # of the fluctuation of one layer's σ_1² around 4
+    single = np.log10(4 + TRACY_WIDOM[0] * scale) / 2
+    noise = 4 * TRACY_WIDOM[1] * scale / 8 / np.log(10)  # four standard deviations of log10 σ_1
+    shallow = config.depths.index(4)
+    edge = result["edge"] / np.log(10)
+    return [
+        Claim(
+            "one layer's largest value, a hundred times",
+            measured=sums[:, -1].mean(),
+            expected=depth * single,
+            tolerance=noise * (depth / seeds) ** 0.5 + depth / n / np.log(10),
+            source="Tracy-Widom mean at finite width; Johnstone 2001",
+            statement=f"the largest singular values of {depth} Gaussian layers multiply to 10^{{measured:.2f}}",
+        ),
+        Claim(
+            "largest value of a shallow product",
+            measured=tops[:, shallow].mean(),
+            expected=edge[shallow],
+            tolerance=4 * n ** (-2 / 3),
+            source="Pennington et al. 2017, arXiv:1711.04735; width corrections of the edge are of order n^(-2/3)",
+            statement="the product of 4 Gaussian layers has a largest singular value of 10^{measured:.3f}",
+        ),
+        Claim(
+            "largest value of the deep product",
+            measured=tops[:, -1].mean(),
+            expected=edge[-1],
+            tolerance=4 * np.std(tops[:, -1]) / seeds**0.5,
+            relation="<=",
+            source="infinite width, approached from below; Pennington et al. 2017, arXiv:1711.04735",
+            statement=f"the product of {depth} Gaussian layers stretches at most 10^{{measured:.2f}} times",
+        ),
+        Claim(
+            "the gap",
+            measured=(sums[:, -1] - tops[:, -1]).mean(),
+            expected=depth * single - edge[-1],
+            tolerance=noise * (depth / seeds) ** 0.5 + depth / n / np.log(10) + 0.5,
+            source="the two lines above; half a decade for the product's own finite width",
+            statement="directions fail to line up by 10^{measured:.1f}",
+        ),
+        Claim(
+            "orthogonal control",
+            measured=max(np.abs(result[f"orthogonal_{name}"]).max() for name in ("sum_of_logs", "log_of_product")),
+            expected=0.0,
+            tolerance=depth * n * float(np.finfo(np.float64).eps),
+            source="every singular value of an orthogonal product is 1; rounding of each layer",
+            statement="orthogonal layers stretch nothing, alone or together: largest |ln σ| {measured:.1e}",
+        ),
+    ]
+
+
+def _claims_on_all(config: Config, result) -> list[Claim]:
+    n, seeds, depth = config.spectrum_width, config.seeds, config.spectrum_depths[-1]
+    rates, exact = result["spectra"][:, -1] / depth, result["exponents"]
+    noise = np.sqrt(trigamma((n - np.arange(n)) / 2) / 4 / depth / seeds)
+    floor = result["spectra"][0, -1, 0] + np.log(np.finfo(np.float64).eps)
+    last = result["spectra"][:, -1]
+    return [
+        Claim(
+            "rate of every singular value",
+            measured=np.sqrt(np.mean(((rates.mean(axis=0) - exact) / noise) ** 2)),
+            expected=0.0,
+            tolerance=2.0,
+            source="Newman 1986; deviations in standard errors of ln |R_ii|, ψ'((n−i+1)/2)/4 a layer",
+            statement=f"all {n} rates at depth {depth} lie {{measured:.2f}} standard errors (rms) from the exact ones",
+        ),
+        Claim(
+            "condition number",
+            measured=(last[:, 0] - last[:, -1]).mean() / depth,
+            expected=exact[0] - exact[-1],
+            tolerance=4 * np.hypot(noise[0], noise[-1]) + np.log(n) / depth,
+            source="difference of the first and last exponent, Newman 1986; ln n for the alignment at both ends",
+            statement="each layer multiplies the condition number by e^{measured:.3f}",
+        ),
+        Claim(
+            "product first, then SVD",
+            measured=result["naive"][-1, -1] - result["spectra"][0, -1, -1],
+            expected=floor - result["spectra"][0, -1, -1] - np.log(n) - 5,
+            tolerance=0.0,
+            relation=">=",
+            source="backward stability of the SVD: values below ε σ_1 are rounding",
+            statement=f"multiplying {depth} layers first puts the smallest ln σ {{measured:.0f}} nats too high",
+        ),
+    ]
+
+
+def plot(config: Config, result: dict[str, np.ndarray]):
+    """Left: largest values with depth. Middle: all of them, and the wrong ones. Right: the condition number."""
+    fig, axes = plotting.figure(
+        1, 3, "What one layer stretches, the next rarely stretches again; what it squeezes is lost for good", width=13
+    )
+    _plot_largest(axes[0, 0], config, result)
+    _plot_all(axes[0, 1], config, result)
+    _plot_condition(axes[0, 2], config, result)
+    return fig
+
+
+def _plot_largest(ax, config: Config, result) -> None:
+    depths = np.array(config.depths)
+    ten = np.log(10)
+    sums, tops = result["gaussian_sum_of_logs"] / ten, result["gaussian_log_of_product"] / ten
+    ax.fill_between(depths, np.median(tops, 0), np.median(sums, 0), color="#e8e8e8", label="the gap: not lined up")
+    plotting.theory(ax, depths, depths * np.log10(2), "Gaussian: 2^L", 0)
+    plotting.measured(ax, depths, sums, "product of the layers' largest", 0)
+    plotting.theory(ax, depths, result["edge"] / ten, "Gaussian: √((L+1)^(L+1)/L^L)", 1)
+    plotting.measured(ax, depths, tops, "largest of the product", 1)
+    plotting.theory(ax, depths, 0 * depths, "orthogonal: 1", 4)
+    plotting.measured(ax, depths, result["orthogonal_sum_of_logs"] / ten, "orthogonal, product of largest", 4)
+    plotting.measured(ax, depths, result["orthogonal_log_of_product"] / ten, "orthogonal, largest of product", 6)
+    ax.set(xscale="log", yscale="symlog", xlabel="depth L (layers)", ylabel="log10 of the stretching")
+    ax.set_title(f"The gap: width {config.width}, {config.seeds} seeds")
+    ax.legend(fontsize=6.5, loc="upper left")
+
+
+def _plot_all(ax, config: Config, result) -> None:
+    from matplotlib import colormaps
+
+    depths, values, n = np.array(config.spectrum_depths), result["spectra"][0], config.spectrum_width
+    for i in range(n):
+        label = {0: "largest, measured", n - 1: "smallest, measured"}.get(i)
+        ax.plot(depths, values[:, i], ".", color=colormaps["cividis"](i / n), markersize=2.5, label=label)
+    for i in {0, n // 4, n // 2, 3 * n // 4, n - 1}:
+        ax.plot(depths, result["exponents"][i] * depths, "--", color="black", linewidth=0.8)
+    floor = values[:, 0] + np.log(np.finfo(np.float64).eps)
+    ax.fill_between(depths, floor, values[:, -1].min(), hatch="//", facecolor="none", edgecolor="#bbbbbb", linewidth=0)
+    ax.plot(depths, result["naive"][:, -1], "x", color=plotting.COLOURS[6], label="smallest, product then SVD: wrong")
+    ax.set(xlabel="depth L (layers)", ylabel="ln σ_i of the product")
+    ax.set_title(f"All {n} values; dashed: exact rates; hatched: lost to rounding")
+    ax.legend(fontsize=6.5, loc="lower left")
+
+
+def _plot_condition(ax, config: Config, result) -> None:
+    depths, ten = np.array(config.spectrum_depths), np.log(10)
+    exponents, naive = result["exponents"], result["naive"]
+    condition = (result["spectra"][:, :, 0] - result["spectra"][:, :, -1]) / ten
+    plotting.theory(ax, depths, (exponents[0] - exponents[-1]) * depths / ten, "theory: (λ_1 − λ_n) L", 0)
+    plotting.measured(ax, depths, condition, "exact product", 0)
+    ax.plot(depths, (naive[:, 0] - naive[:, -1]) / ten, "x", color=plotting.COLOURS[6], label="product then SVD: wrong")
+    ax.set(xscale="log", yscale="log", xlabel="depth L (layers)", ylabel="log10 of the condition number σ_1 / σ_n")
+    ax.set_title("The condition number passes 10^16 within a few layers")
+    ax.legend(fontsize=7, loc="upper left")
+
+
+if __name__ == "__main__":
+    raise SystemExit(gradjax.study.main(__file__))
