@@ -6,6 +6,7 @@ from gradjax.products.spectrum import (
     log_singular_values,
     log_singular_values_with_error,
     prefix_log_singular_values,
+    singular_vectors,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "log_singular_values_with_error",
     "naive_log_singular_values",
     "prefix_log_singular_values",
+    "singular_vectors",
 ]

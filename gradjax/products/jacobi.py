@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradjax.products import wide
+from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
 QR_SWEEPS = 4
@@ -103,8 +104,11 @@ def jacobi_sweep(columns: Columns) -> tuple[Columns, Array]:
 
 def singular_values(scale: Wide, right: Array) -> Wide:
     """The singular values of diag(scale) · right, in descending order."""
-    for _ in range(QR_SWEEPS):
-        scale, right = sweep(scale, right)
+    return orthogonalized(*lax.fori_loop(0, QR_SWEEPS, lambda _, factor: sweep(*factor), (scale, right))).scale
+
+
+def orthogonalized(scale: Wide, right: Array) -> Columns:
+    """diag(scale) · right made a diagonal of singular values times orthonormal rows, in descending order."""
     columns = unit_columns(right, scale)
     if scale.mantissa.shape[0] % 2:
         columns = Columns(jnp.pad(columns.unit, ((0, 1), (0, 0))), wide.append_zero(columns.scale))
@@ -121,5 +125,25 @@ def singular_values(scale: Wide, right: Array) -> Wide:
 
     start = (columns, jnp.full((), jnp.inf, right.dtype), 0)
     final, _, _ = lax.while_loop(unfinished, again, start)
-    order = wide.argsort_descending(final.scale)
-    return final.scale[order][: scale.mantissa.shape[0]]
+    order = wide.argsort_descending(final.scale)[: scale.mantissa.shape[0]]
+    return Columns(final.unit[order], final.scale[order])
+
+
+def graded_right(product: Graded) -> tuple[Wide, Array]:
+    """diag(scale) · right with the singular values and right singular vectors of a graded product."""
+    scale, rows, order = orthonormal_left(product.left, product.scale)
+    return scale, jnp.matmul(rows, product.right[order], precision=HIGHEST)
+
+
+def log_values(product: Graded) -> Array:
+    """ln of the singular values of a graded product, descending."""
+    return wide.log(singular_values(*graded_right(product)))
+
+
+def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
+    """The same, with the right singular vectors as rows (zero rows for values that are zero).
+
+    Without the sweeps first: each of them exchanges the left and right vectors.
+    """
+    columns = orthogonalized(*graded_right(product))
+    return wide.log(columns.scale), columns.unit

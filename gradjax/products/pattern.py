@@ -2,17 +2,14 @@
 
 The product of matrices with given zero patterns has, for almost every choice of the nonzero entries, the rank that is
 the largest number of vertex-disjoint paths through nonzero entries from the first width to the last (Lindstrom 1973;
-Gessel and Viennot 1985), and no choice has more. On the host this is a maximum flow, grown one layer at a time. Inside
-a trace the pattern is data: there the vertices that no path reaches are counted, which proves every zero that dead
-units make (zero rows and columns, bottlenecks), and no other.
+Gessel and Viennot 1985), and no choice has more. It is a maximum flow, grown here one layer at a time, on the host.
+(Inside a trace the pattern is data; what is counted there stands in `plan.provable_ranks`.)
 """
 
 import itertools
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
 
 
 def generic_ranks(runs: Sequence[np.ndarray]) -> list[int]:
@@ -145,32 +142,3 @@ class _DisjointPaths:
             node = parent[node]
         for level, u, v in gained:
             self.back[level + 1][v] = u
-
-
-def reached_rows(layers: Array, reached: Array) -> Array:
-    """Which rows of each factor of a run (m, n, n) a path from the first width reaches, given those of its inputs."""
-
-    def forward(live, layer):
-        rows = jnp.any((layer != 0) & live[None, :], axis=1)
-        return rows, rows
-
-    return lax.scan(forward, reached, layers)[1]
-
-
-def leading_rows(layers: Array, wanted: Array, after: Array) -> tuple[Array, Array]:
-    """From which rows of each factor of a run a path leads on to the next wanted depth after it; and the run's inputs.
-
-    layers: (m, rows, columns). wanted: (m,), whether the product up to each factor is wanted, so that all its rows are.
-    after: (rows,), the same for the last factor's rows.
-    """
-    nonzero = layers != 0
-    last = jnp.any(nonzero[-1] & (after | wanted[-1])[:, None], axis=0)
-
-    def backward(live, inputs):
-        layer, all_rows = inputs
-        return jnp.any(layer & (live | all_rows)[:, None], axis=0), live
-
-    if layers.shape[0] == 1:
-        return last, after[None]
-    inputs, rows = lax.scan(backward, after, (nonzero, jnp.asarray(wanted)), reverse=True)
-    return inputs, rows

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gradjax.products import jacobi, pivoted, wide
+from gradjax.products.chain import graded_products
+from gradjax.products.covariant import complete
+from gradjax.products.derivative import NEAR, spectrum_change, vectors
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
-from gradjax.products.pattern import generic_ranks, reached_rows
-from gradjax.products.plan import make_plan
+from gradjax.products.jacobi import log_values
+from gradjax.products.pattern import generic_ranks
+from gradjax.products.plan import Segment, make_segments, provable_ranks
 
 PROBES = 3  # runs with every entry moved by one rounding unit, beside the run that is reported
 SAFETY = 30.0  # the bound over the root mean square of what the probes moved
@@ -30,7 +33,8 @@ def log_singular_values(factors, *, tolerance: float = 1e-9):
     >>> log_singular_values(np.array([[[2.0, 0.0], [0.0, 1e-200]]] * 2)).round(6).tolist()
     [1.386294, -921.034037]
     """
-    return log_singular_values_with_error(factors, tolerance=tolerance)[0]
+    checked = check_factors(factors)
+    return _prefixes(checked, (checked.depth,), check_tolerance(tolerance), probes=0)[0][..., 0, :]
 
 
 def log_singular_values_with_error(factors, *, tolerance: float = 1e-9):
@@ -64,12 +68,12 @@ def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
     return _prefixes(checked, check_depths(depths, checked.depth), check_tolerance(tolerance))
 
 
-def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float):
+def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int = PROBES):
     """Both arrays for the depths in the caller's order, as NumPy where NumPy came."""
     ascending = tuple(sorted(set(depths)))
     rows = np.array([ascending.index(d) for d in depths])
     counts = tuple(checked.count(d) for d in ascending)
-    run = functools.partial(_measure, depths=ascending, counts=counts, tolerance=tolerance)
+    run = functools.partial(_measure, depths=ascending, counts=counts, tolerance=tolerance, probes=probes)
     if not checked.numpy:
         values, errors = run(checked.runs, _ranks(checked))
         return values[..., rows, :], errors[..., rows, :]
@@ -88,59 +92,142 @@ def _ranks(checked: Checked):
     return np.array(ranks, np.int32).reshape(*batch, checked.depth)
 
 
-@functools.partial(jax.jit, static_argnames=("depths", "counts", "tolerance"))
-def _measure(runs: Runs, ranks, *, depths, counts, tolerance) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("depths", "counts", "tolerance", "probes"))
+def _measure(runs: Runs, ranks, *, depths, counts, tolerance, probes) -> tuple[Array, Array]:
     """Values and bounds of every member of a batch, (..., len(depths), k)."""
-    batch = runs.arrays[0].shape[:-3]
-    members = jax.tree.map(lambda run: run.reshape(-1, *run.shape[-3:]), runs)
-    if ranks is None:
-        ranks = jax.vmap(_provable_ranks)(members)
-    ranks = jnp.asarray(ranks, jnp.int32).reshape(math.prod(batch), -1)
-    values, errors = jax.vmap(functools.partial(_member, depths=depths, counts=counts))(members, ranks)
-    return values.reshape(*batch, *values.shape[1:]), errors.reshape(*batch, *errors.shape[1:])
+    ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
+    one = _differentiable(depths, counts, tolerance, probes)
+    for _ in runs.arrays[0].shape[:-3]:
+        one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
+    return one(runs, ranks)
 
 
-def _provable_ranks(runs: Runs) -> Array:
-    """What a trace can prove of each prefix's rank: the narrowest layer so far, counting reached rows only."""
-    reached = jnp.any(runs.arrays[0][0] != 0, axis=0)
-    counts = [jnp.sum(reached, dtype=jnp.int32)[None]]
-    for run in runs.arrays:
-        rows = reached_rows(run, reached)
-        counts.append(jnp.sum(rows, axis=1, dtype=jnp.int32))
-        reached = rows[-1]
-    return jax.lax.cummin(jnp.concatenate(counts))[1:]
+def _differentiable(depths, counts, tolerance, probes):
+    """One member's values and bounds as a function of its factors whose derivative goes through no elimination."""
+
+    @jax.custom_jvp
+    def measure(runs: Runs, ranks):
+        return _member(runs, ranks, depths=depths, counts=counts, tolerance=tolerance, probes=probes)
+
+    @measure.defjvp
+    def measure_jvp(primals, tangents):
+        (runs, ranks), (moves, _) = primals, tangents
+        values, errors = measure(runs, ranks)
+        safe, _ = _finite_or_identity(runs)
+        ranks = provable_ranks(make_segments(safe, depths)) if ranks is None else ranks
+        near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
+        allowance = _allowance(tolerance, ranks.shape[0])
+        changes = spectrum_change(safe, ranks, moves, values, depths=depths, allowance=allowance, near=near)
+        return (values, errors), (changes, jnp.zeros_like(errors))
+
+    return measure
 
 
-def _member(runs: Runs, ranks: Array, *, depths, counts) -> tuple[Array, Array]:
+def _finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
+    """The factors, or identities in place of them all where one is not finite; and whether all are."""
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(run)) for run in runs.arrays]))
     safe = jax.tree.map(lambda run: jnp.where(finite, run, jnp.eye(*run.shape[1:], dtype=run.dtype)), runs)
-    measured = jax.vmap(lambda jitter: _values(safe, depths, ranks, jitter))(jnp.arange(PROBES + 1))
-    rows = [_row(m, ranks[d - 1], c, max(counts)) for m, d, c in zip(measured, depths, counts, strict=True)]
+    return safe, finite
+
+
+def _member(runs: Runs, ranks, *, depths, counts, tolerance, probes) -> tuple[Array, Array]:
+    safe, finite = _finite_or_identity(runs)
+    segments = make_segments(safe, depths)
+    ranks = provable_ranks(segments) if ranks is None else ranks
+    if probes:  # one program for all runs: compiling it twice costs more than running it
+        runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, tolerance))(jnp.arange(1 + probes))
+    else:
+        runs_of = [values[None] for values in _values(segments, ranks, tolerance)]
+    rows = [_row(m[0], m[1:], ranks[d - 1], c, max(counts)) for m, d, c in zip(runs_of, depths, counts, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def _values(runs: Runs, depths, ranks: Array, jitter: Array) -> list[Array]:
-    """ln sigma after each depth by the safe route."""
-    plan = make_plan(runs, depths)
-
-    def finish(product: pivoted.Graded) -> Array:
-        scale, rows, order = jacobi.orthonormal_left(product.left, product.scale)
-        right = jnp.matmul(rows, product.right[order], precision=jax.lax.Precision.HIGHEST)
-        return wide.log(jacobi.singular_values(scale, right))
-
-    groups = [jax.lax.map(finish, states) for states in pivoted.snapshots(runs, plan, ranks, jitter)]
-    return [row for group in groups for row in group]
+def _allowance(tolerance: float, depth: int) -> float:
+    """What one layer may lose: the losses of independent roundings add up like a random walk."""
+    return tolerance / math.sqrt(depth)
 
 
-def _row(runs: Array, rank: Array, count: int, length: int) -> tuple[Array, Array]:
+def _values(segments: list[Segment], ranks: Array, tolerance: float) -> list[Array]:
+    """ln sigma after each wanted depth."""
+    groups = graded_products(segments, ranks, _allowance(tolerance, ranks.shape[0]))
+    return [row for group in groups for row in jax.lax.map(log_values, group)]
+
+
+def jittered(segments: list[Segment], seed: Array) -> list[Segment]:
+    """The segments with each entry moved by one rounding unit, up or down at random; seed 0 moves none."""
+
+    def move(segment: Segment) -> Segment:
+        stack = segment.stack
+        moved = stack * (1 + _signs(stack.shape, seed, stack.dtype) * float(jnp.finfo(stack.dtype).eps))
+        return segment._replace(stack=jnp.where(seed == 0, stack, moved))
+
+    return [move(segment) for segment in segments]
+
+
+def _signs(shape: tuple[int, ...], seed: Array, dtype) -> Array:
+    """Signs in no pattern that the factors could share: three rounds of a multiplicative hash of the position."""
+    size = math.prod(shape)
+    bits = jnp.arange(size, dtype=jnp.uint32) + seed.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+    for _ in range(3):
+        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
+    return (1 - 2 * (bits >> 31).astype(jnp.int32)).astype(dtype).reshape(shape)
+
+
+def singular_vectors(factors, *, tolerance: float = 1e-9):
+    """ln sigma, U and V^T of the whole product: orthonormal columns, orthonormal rows, each with its log scale.
+
+    Args:
+        factors, tolerance: as in `log_singular_values`.
+
+    Returns (k,), (n_L, k), (k, n_0), with any batch axes before them. Where values coincide the vectors are one choice of
+    many; those of a value that is zero complete the others.
+
+    >>> import numpy as np
+    >>> logs, left, right = singular_vectors(np.array([[[0.0, 2.0], [3.0, 0.0]]] * 2))
+    >>> logs.round(6).tolist(), np.abs(left @ np.diag(np.exp(logs)) @ right).round(6).tolist()
+    ([1.791759, 1.791759], [[6.0, 0.0], [0.0, 6.0]])
+    """
+    checked = check_factors(factors)
+    tolerance = check_tolerance(tolerance)
+    if not checked.numpy:
+        return _vectors(checked.runs, _ranks(checked), widths=checked.widths, tolerance=tolerance)
+    with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
+        found = _vectors(checked.runs, _ranks(checked), widths=checked.widths, tolerance=tolerance)
+        return tuple(np.asarray(part) for part in found)
+
+
+@functools.partial(jax.jit, static_argnames=("widths", "tolerance"))
+def _vectors(runs: Runs, ranks, *, widths, tolerance) -> tuple[Array, Array, Array]:
+    def one(runs: Runs, ranks):
+        safe, finite = _finite_or_identity(runs)
+        segments = make_segments(safe, (len(widths) - 1,))
+        ranks = provable_ranks(segments) if ranks is None else ranks
+        logs, left, right = vectors(segments, ranks, _allowance(tolerance, ranks.shape[0]))
+        count = min(widths[0], widths[-1])
+        logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
+        left, right = (_true_columns(v, logs, width) for v, width in ((left, widths[-1]), (right, widths[0])))
+        return tuple(jnp.where(finite, part, jnp.nan) for part in (logs, left, right.T))
+
+    ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
+    for _ in runs.arrays[0].shape[:-3]:
+        one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
+    return one(runs, ranks)
+
+
+def _true_columns(columns: Array, logs: Array, width: int) -> Array:
+    """The vectors of nonzero values without the padding, completed to an orthonormal set of as many as there are values."""
+    padded = jnp.pad(columns, ((0, 0), (0, max(logs.shape[0] - columns.shape[1], 0))))[:width, : logs.shape[0]]
+    return complete(jnp.where(jnp.isfinite(logs)[None, :], padded, 0.0))
+
+
+def _row(values: Array, probes: Array, rank: Array, count: int, length: int) -> tuple[Array, Array]:
     """One row of the answer from the reported run and its probes: proven zeros, bounds, and NaN after the last."""
-    values, probes = runs[0], runs[1:]
     index = jnp.arange(values.shape[0])
     eps = float(jnp.finfo(values.dtype).eps)
     vanished = jnp.isneginf(values) | jnp.any(jnp.isneginf(probes), axis=0)
     moved = jnp.where(vanished, jnp.inf, jnp.sqrt(jnp.mean((jnp.where(vanished, 0.0, probes - values)) ** 2, axis=0)))
-    bound = SAFETY * _neighbourhood(moved, index < rank) + eps * (4 + 2 * jnp.abs(values))
+    bound = SAFETY * _neighbourhood(moved, (index < rank) & (SAFETY * moved < LOST)) + eps * (4 + 2 * jnp.abs(values))
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
     values = jnp.where(jnp.isneginf(values), last + math.log(eps), values)
     proven = index >= rank
@@ -151,7 +238,7 @@ def _row(runs: Array, rank: Array, count: int, length: int) -> tuple[Array, Arra
 
 def _neighbourhood(moved: Array, usable: Array) -> Array:
     """The largest of each three neighbours: two of a few probes may agree by luck, all of them hardly."""
-    inside = jnp.where(usable & jnp.isfinite(moved), moved, 0.0)
+    inside = jnp.where(usable, moved, 0.0)
     padded = jnp.pad(inside, 1)
     return jnp.maximum(moved, jnp.maximum(padded[:-2], padded[2:]))
 

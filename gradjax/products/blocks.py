@@ -1,0 +1,90 @@
+"""The fast route: several layers multiplied at once, then one elimination, with the rounding of each block measured.
+
+A block A = J_{l+m} … J_{l+1} X is written A = L · U by elimination with row pivoting, its columns ordered by size first: L
+has entries of at most 1 and takes the place of X, and the scales of U join the others. What a block of m layers loses is its
+rounding divided by the pivots of U. Both are at hand: a vector of signs is taken through the same layers one by one, and
+its distance from A times the signs shows the rounding that has really happened, cancellation included. The next block is
+made as long as that leaves room for.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from gradjax.products import wide
+from gradjax.products.pivoted import HIGHEST
+from gradjax.products.wide import Wide
+
+LONGEST = 64
+CAUTION = 4.0  # over the rounding seen: one vector is a sample
+SPARE = 0.25  # a block is made longer only where it should then lose less than this part of what it may
+
+
+class Block(NamedTuple):
+    """A product as left · diag(scale) · right with an ordinary left factor."""
+
+    left: Array
+    scale: Wide
+    right: Array
+
+
+def advance(product: Block, stack: Array, start: Array, length: Array, rank: Array) -> tuple[Block, Array]:
+    """`length` more layers of the stack from `start` on: the product, and what its values may have lost, in nats.
+
+    rank: what the zero pattern allows; the columns past it hold rounding only and are dropped.
+    """
+    rows, columns = product.left.shape
+    signs = jnp.where(jnp.arange(columns) % 3 == 1, -1.0, 1.0).astype(product.left.dtype)
+
+    def multiply(t, state):
+        block, seen = state
+        layer = lax.dynamic_index_in_dim(stack, start + t, keepdims=False)
+        return jnp.matmul(layer, block, precision=HIGHEST), jnp.matmul(layer, seen, precision=HIGHEST)
+
+    begin = (product.left, jnp.matmul(product.left, signs, precision=HIGHEST))
+    block, seen = lax.fori_loop(0, length, multiply, begin)
+    apart = jnp.matmul(block, signs, precision=HIGHEST) - seen
+    rounding = CAUTION * jnp.sum(jnp.abs(apart)) / rows + _unit(block.dtype) * jnp.max(jnp.abs(block))
+    after, pivots = _eliminated(product._replace(left=block), rank)
+    smallest = jnp.min(jnp.where(jnp.arange(columns) < rank, pivots, jnp.inf))
+    return after, jnp.where(rank == 0, 0.0, rounding / smallest)  # NaN or inf, and so refused, where it left the range
+
+
+def next_length(length: Array, loss: Array, accepted: Array, allowance: float) -> Array:
+    """How many layers the next block may have, from what this one lost: digits are lost layer by layer."""
+    unit = _unit(loss.dtype)
+    known = jnp.where(jnp.isfinite(loss), jnp.maximum(loss, 2 * unit), 1.0)
+    each = jnp.log(known / unit) / length.astype(loss.dtype)
+    fitting = jnp.floor(jnp.log(SPARE * allowance / unit) / each).astype(jnp.int32)
+    longer = jnp.clip(fitting, length, jnp.minimum(4 * length, LONGEST))
+    shorter = jnp.clip(fitting, 1, jnp.maximum(length - 1, 1))
+    return jnp.where(accepted, longer, shorter)
+
+
+def _unit(dtype) -> float:
+    return CAUTION * float(jnp.finfo(dtype).eps)
+
+
+def _eliminated(product: Block, rank: Array) -> tuple[Block, Array]:
+    """The same product with a left factor of bounded entries; and the pivots of the elimination."""
+    block, scale, right = product
+    rows, columns = block.shape
+    sizes = wide.multiply(scale, wide.from_float(jnp.max(jnp.abs(block), axis=0)))  # a norm's squares may overflow
+    order = wide.argsort_descending(sizes)
+    block, scale = block[:, order], scale[order]
+    packed, _, permutation = lax.linalg.lu(block)
+    pivots = jnp.abs(jnp.diagonal(packed))
+    live = (pivots > 0) & (scale.mantissa != 0) & (jnp.arange(columns) < rank)
+    lower = jnp.tril(packed, -1) + jnp.eye(rows, columns, dtype=block.dtype)
+    left = jnp.where(live[None, :], lower, 0.0)[jnp.argsort(permutation)]
+    new = wide.multiply(scale, wide.from_float(jnp.where(live, pivots, 0.0)))
+    return Block(left, new, jnp.matmul(scaled_rows(packed, scale, new), right[order], precision=HIGHEST)), pivots
+
+
+def scaled_rows(triangle: Array, before: Wide, after: Wide) -> Array:
+    """diag(after)⁻¹ · upper triangle · diag(before), zero where `after` is."""
+    dead = after.mantissa == 0
+    ratio = before.mantissa[None, :] / jnp.where(dead, 1.0, after.mantissa)[:, None]
+    power = wide.power_of_two(before.exponent[None, :] - after.exponent[:, None], triangle.dtype)
+    return jnp.where(dead[:, None], 0.0, jnp.triu(triangle) * ratio * power)

@@ -1,0 +1,126 @@
+"""The product of a long chain in graded form: fast blocks while they hold the tolerance, the safe route where they do not."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from gradjax.products import blocks, pivoted, wide
+from gradjax.products.blocks import Block
+from gradjax.products.pivoted import Graded
+from gradjax.products.plan import Segment, leading_inputs
+
+SPARE = 0.25  # a block is made longer only if it would then lose less than this part of what it may
+
+
+class State(NamedTuple):
+    """Where the loop over the layers of a segment stands."""
+
+    layer: Array  # how many layers of the segment are in the product
+    length: Array  # of the next block
+    stuck: Array  # the next layer alone would lose more than it may
+    product: Block | Graded
+    kept: Graded  # the products after the wanted depths
+
+
+class Orders(NamedTuple):
+    """What the loop looks up about each layer."""
+
+    stack: Array
+    rank: Array
+    leads: Array
+    stops: Array
+    slots: Array
+
+
+def graded_products(segments: list[Segment], ranks: Array, allowance: float) -> list[Graded]:
+    """The graded product after each wanted depth: one stack of them for every segment that holds any.
+
+    ranks: (depth,), what the zero pattern allows each prefix. allowance: what a single layer's rounding may cost, nats.
+    """
+    product, found = pivoted.identity(segments[0].stack.shape[-1], segments[0].stack.dtype), []
+    for segment, leads in zip(segments, leading_inputs(segments), strict=True):
+        rank = ranks[segment.start : segment.start + segment.stack.shape[-3]]
+        product = _fitted(product, segment.stack.shape[-1], rank[0])
+        places = (jnp.asarray(table, jnp.int32) for table in (segment.stops, segment.slots))
+        orders = Orders(segment.stack, rank, leads, *places)
+        product, kept = _run(product, orders, len(segment.depths), allowance)
+        found.append(kept)
+    return [kept for kept, segment in zip(found, segments, strict=True) if segment.depths]
+
+
+def _fitted(product: Graded, size: int, rank: Array) -> Graded:
+    """The product with a left factor of `size` rows, its columns no more than that."""
+    product = product._replace(left=wide.resize_rows(product.left, size))
+    return pivoted.regrade(product, rank) if size < product.right.shape[0] else product
+
+
+def _run(product: Graded, orders: Orders, wanted: int, allowance: float) -> tuple[Graded, Graded]:
+    """The product after all layers of a segment, and after each of its wanted depths."""
+    depth = orders.stack.shape[0]
+
+    def alternate(state: State) -> State:
+        return _safe_if_stuck(_fast_while_it_holds(state, orders, allowance), orders)
+
+    kept = jax.tree.map(lambda leaf: jnp.zeros((wanted, *leaf.shape), leaf.dtype), product)
+    start = State(jnp.int32(0), jnp.int32(1), jnp.asarray(False), product, kept)
+    final = lax.while_loop(lambda state: state.layer < depth, alternate, start)
+    return final.product, final.kept
+
+
+def _fast_while_it_holds(state: State, orders: Orders, allowance: float) -> State:
+    """As many fast blocks as lose no more than they may."""
+    depth, graded = orders.stack.shape[0], state.product
+    begin = state._replace(product=Block(wide.to_float(graded.left), graded.scale, graded.right))
+    state_after = lax.while_loop(
+        lambda state: (state.layer < depth) & ~state.stuck,
+        lambda state: _try_block(state, orders, allowance),
+        begin,
+    )
+    block = state_after.product
+    moved = state_after.layer > state.layer  # else the wide left factor is kept: ordinary numbers may have underflowed
+    product = _choose(moved, Graded(wide.from_float(block.left), block.scale, block.right), graded)
+    return state_after._replace(product=product)
+
+
+def _try_block(state: State, orders: Orders, allowance: float) -> State:
+    """One block, taken if it loses no more than it may; otherwise the next try is shorter."""
+    length = jnp.minimum(state.length, orders.stops[state.layer] - state.layer)
+    end = state.layer + length
+    after, loss = blocks.advance(state.product, orders.stack, state.layer, length, orders.rank[end - 1])
+    accepted = loss <= allowance * jnp.sqrt(length.astype(loss.dtype))
+    graded = Graded(wide.from_float(after.left), after.scale, after.right)
+    return State(
+        jnp.where(accepted, end, state.layer),
+        blocks.next_length(length, loss, accepted, allowance),
+        ~accepted & (length == 1),
+        _choose(accepted, after, state.product),
+        _keep(state.kept, graded, end, accepted, orders),
+    )
+
+
+def _safe_if_stuck(state: State, orders: Orders) -> State:
+    """One layer by the safe route where the fast one would lose too much."""
+
+    def absorb(state: State) -> State:
+        layer = state.layer
+        product = pivoted.absorb(state.product, orders.stack[layer], orders.leads[layer], orders.rank[layer])
+        kept = _keep(state.kept, product, layer + 1, jnp.asarray(True), orders)
+        return State(layer + 1, state.length, jnp.asarray(False), product, kept)
+
+    # a loop of one turn or none, which `vmap` runs only when some member needs it; a cond would always run
+    return lax.while_loop(lambda state: state.stuck, absorb, state)
+
+
+def _keep(kept: Graded, product: Graded, end: Array, really: Array, orders: Orders) -> Graded:
+    """The store with the product in its place, if `end` layers is a wanted depth."""
+    if kept.right.shape[0] == 0:
+        return kept
+    wanted = really & (orders.stops[end - 1] == end)
+    slot = jnp.where(wanted, orders.slots[end - 1], kept.right.shape[0])
+    return jax.tree.map(lambda all_, leaf: all_.at[slot].set(leaf, mode="drop"), kept, product)
+
+
+def _choose(condition: Array, a, b):
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
