@@ -62,6 +62,7 @@ def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None)
         entries,
         [_flags(entry, g) for entry, g in zip(entries, gradients, strict=True)],
         "gets a gradient that overflows its dtype: log_gradient_norms gives its norm in log space",
+        backward=True,
     )
     like = [layer_of(entry).like(g) for entry, g in zip(entries, gradients, strict=True)]
     return [Stack(g) if isinstance(entry, Stack) else g for entry, g in zip(entries, like, strict=True)]
@@ -107,13 +108,13 @@ def _log_norms(loss, layers, x, batch_axis):
     forward_bad, backward_bad, loss_bad, parameters, signals = _log_norms_core(loss, entries, x)
     raise_at_first(entries, forward_bad, "over- or underflows in the forward pass: rescale it or widen the dtype (x64)")
     raise_if(loss_bad, "the loss or its gradient is NaN or infinite at the network's (finite) output")
-    raise_at_first(entries, backward_bad, "has a NaN or infinite derivative at a finite activation")
+    raise_at_first(entries, backward_bad, "has a NaN or infinite derivative at a finite activation", backward=True)
     return parameters, signals
 
 
 def _admit_loss(loss: Callable, entries, x) -> Layer:
     if not callable(loss):
-        raise ValueError(f"loss is a {type(loss).__name__}, expected a callable output -> real scalar")
+        raise ValueError(f"loss is {type(loss).__name__}, expected a callable output -> real scalar")
     loss = as_layer(loss, index="loss")
     out = jax.eval_shape(lambda loss, entries, x: loss(forward(entries, x)), loss, entries, x)
     leaves = jax.tree.leaves(out)

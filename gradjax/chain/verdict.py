@@ -17,26 +17,23 @@ def raise_if(bad, message: str) -> None:
         raise ValueError(message)
 
 
-def first_bad(entries, bad) -> int | None:
+def first_bad(entries, bad, backward: bool = False) -> int | None:
     """The index of the first layer flagged, counting the layers inside a Stack.
 
     Args:
         entries: what `as_layers` returns.
         bad: one array of flags an entry, its last axis the depth where the entry is a Stack; other axes are examples.
+        backward: the first that a signal from the output meets, that is, the last.
     """
-    index = 0
-    for entry, flags in zip(entries, bad, strict=True):
-        flags = np.asarray(flags).reshape(-1, depth_of(entry)).any(axis=0)
-        if flags.any():
-            return index + int(flags.argmax())
-        index += depth_of(entry)
-    return None
+    flags = [np.asarray(f).reshape(-1, depth_of(entry)).any(axis=0) for entry, f in zip(entries, bad, strict=True)]
+    (found,) = np.nonzero(np.concatenate(flags))
+    return int(found[-1 if backward else 0]) if found.size else None
 
 
-def raise_at_first(entries, bad, message: str) -> None:
+def raise_at_first(entries, bad, message: str, backward: bool = False) -> None:
     """Raise a ValueError that names the first flagged layer: `layers[i] <message>`."""
     if is_concrete(bad):
-        index = first_bad(entries, bad)
+        index = first_bad(entries, bad, backward)
         if index is not None:
             parameters = "" if _finite_parameters(entries, index) else " (its parameters hold a NaN or an infinity)"
             raise ValueError(f"layers[{index}] {message}{parameters}")
