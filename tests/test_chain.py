@@ -58,7 +58,7 @@ def test_equinox_modules_with_functions_and_numbers_pass():
     assert run(layers, jnp.ones(2)).shape == (2,)
     with pytest.raises(ValueError, match=r"layers\[0\] does not accept"):
         run([eqx.nn.Dropout(0.5)], jnp.ones(2))  # asks for a key
-    with pytest.raises(ValueError, match="pass .*list"):
+    with pytest.raises(ValueError, match=r"pass .*list"):
         as_layers(eqx.nn.Sequential(layers))
 
 
@@ -146,16 +146,16 @@ def test_a_stack_of_orthogonal_layers_is_drawn_layer_by_layer():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(key=2**32, sizes=[2, 2]), "seed is 4294967296"),
-        (dict(key=-1, sizes=[2, 2]), "seed is -1"),
-        (dict(key="a", sizes=[2, 2]), "key is 'a'"),
-        (dict(key=0, sizes=[2]), "at least two widths"),
-        (dict(key=0, sizes=[2, 0]), r"sizes\[1\] is 0"),
-        (dict(key=0, sizes=[2, 2.5]), r"sizes\[1\] is 2.5"),
-        (dict(key=0, sizes=[2, 2, 2], activation="swish"), "'swish' is not known"),
-        (dict(key=0, sizes=[2, 2], kernel_init="he"), "'he' is not known"),
-        (dict(key=0, sizes=[2, 2], kernel_init=["zeros", "zeros"]), "kernel_init has 2 entries"),
-        (dict(key=0, sizes=[2, 2], dtype=jnp.int32), "dtype is int32"),
+        ({"key": 2**32, "sizes": [2, 2]}, "seed is 4294967296"),
+        ({"key": -1, "sizes": [2, 2]}, "seed is -1"),
+        ({"key": "a", "sizes": [2, 2]}, "key is 'a'"),
+        ({"key": 0, "sizes": [2]}, "at least two widths"),
+        ({"key": 0, "sizes": [2, 0]}, r"sizes\[1\] is 0"),
+        ({"key": 0, "sizes": [2, 2.5]}, r"sizes\[1\] is 2.5"),
+        ({"key": 0, "sizes": [2, 2, 2], "activation": "swish"}, "'swish' is not known"),
+        ({"key": 0, "sizes": [2, 2], "kernel_init": "he"}, "'he' is not known"),
+        ({"key": 0, "sizes": [2, 2], "kernel_init": ["zeros", "zeros"]}, "kernel_init has 2 entries"),
+        ({"key": 0, "sizes": [2, 2], "dtype": jnp.int32}, "dtype is int32"),
     ],
 )
 def test_what_mlp_refuses(arguments, message):

@@ -80,7 +80,7 @@ def test_the_program_is_as_long_at_any_depth():
 
 def test_an_overflowing_whole_jacobian_points_to_log_space():
     layers = [Stack(Partial(lambda w, h: w * (h - 1) + 1, jnp.full((300, 2), 3.0)))]
-    with pytest.raises(ValueError, match="overflows float32.*jacobian_spectrum"):
+    with pytest.raises(ValueError, match=r"overflows float32.*jacobian_spectrum"):
         input_output_jacobian(layers, jnp.ones(2))
 
 

@@ -58,7 +58,11 @@ def tied_and_plain(dtype):
 def normalized_batch(dtype):
     """A layer that couples the examples: the batch is the activation."""
     w = jax.random.normal(KEY, (3, 3), dtype)
-    layers = [Partial(jnp.matmul, jnp.eye(4, dtype=dtype)), Coupled(lambda h: (h - h.mean(0, keepdims=True)) / jnp.std(h)), jnp.tanh]
+    layers = [
+        Partial(jnp.matmul, jnp.eye(4, dtype=dtype)),
+        Coupled(lambda h: (h - h.mean(0, keepdims=True)) / jnp.std(h)),
+        jnp.tanh,
+    ]
     return [*layers, Partial(lambda w, h: h @ w, w)], vector(dtype, 12).reshape(4, 3)
 
 
