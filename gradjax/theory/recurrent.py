@@ -1,0 +1,184 @@
+"""Recurrent networks: Pascanu's bounds, the wall of the one-unit network, and exponents of random ones.
+
+x_t = W phi(x_(t-1)) + input: the Jacobian through time is a product of W D with the same W. Bounds use W's largest
+singular value; typical growth uses random-matrix theory, which is that of a feed-forward network of the same scale
+(Engelken, Wolf, Abbott 2023, arXiv:2006.02427).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gradjax.theory.isometry.slopes import slope_law
+from gradjax.theory.meanfield.gain import gradient_gain
+from gradjax.theory.meanfield.length import length_fixed_point
+from gradjax.theory.quadrature import GAUSS_NODES, GAUSS_WEIGHTS, as_activation, evaluate, partition_for
+
+TOP, BOTTOM = 40.0, -200.0  # of ln u: beyond, x is 0 to rounding, or every direction that is not dead is counted
+
+
+class Chaos(NamedTuple):
+    """Per unit: share of expanding directions, Kolmogorov-Sinai entropy rate, Kaplan-Yorke dimension."""
+
+    positive_fraction: float
+    entropy_rate: float
+    attractor_dimension: float
+
+
+class Wall(NamedTuple):
+    """Where the gradient of x_t = w phi(x_(t-1)) + b explodes: the bias, and the factor per step of its peak there."""
+
+    bias: float
+    rate: float
+
+
+def steepest_slope(activation) -> float:
+    """Return gamma = max |phi'|: 1 for tanh, 1/4 for the sigmoid.
+
+    >>> steepest_slope("sigmoid")
+    0.25
+    """
+    activation = as_activation(activation)
+    edges = partition_for(activation, 64.0).edges
+    x = ((edges[:-1, None] + edges[1:, None]) / 2 + np.diff(edges)[:, None] / 2 * np.linspace(-1, 1, 65)).ravel()
+    slopes, best = np.zeros(1), 0
+    for _ in range(8):
+        slopes = np.abs(evaluate(activation, x, order=1))
+        best = int(np.argmax(slopes))
+        x = np.linspace(x[max(best - 2, 0)], x[min(best + 2, len(x) - 1)], 65)
+    return float(slopes[best])
+
+
+def log_gradient_bound(activation, largest_singular_value: float, steps: int) -> float:
+    """Return the bound steps ln(gamma sigma_max) on ln of the norm of the Jacobian through that many steps.
+
+    Gradients surely vanish where sigma_max(W) < 1 / gamma (the bound is negative and grows with steps); explosion needs
+    sigma_max(W) > 1 / gamma, which is not enough for it.
+
+    Args:
+        activation: a callable, an `Activation`, or a name.
+        largest_singular_value: of the recurrent weights, above 0: the singular value, not the spectral radius.
+        steps: at least 0.
+
+    Reference: Pascanu, Mikolov, Bengio (2013, arXiv:1211.5063).
+
+    >>> log_gradient_bound("tanh", 1.0, 100)
+    0.0
+    """
+    if not 0 < largest_singular_value < np.inf:
+        raise ValueError(f"largest_singular_value={largest_singular_value!r} must be finite and above 0")
+    if int(steps) != steps or steps < 0:
+        raise ValueError(f"steps={steps!r} must be a whole number, at least 0")
+    return float(steps * np.log(steepest_slope(activation) * largest_singular_value))
+
+
+def error_wall(activation, weight: float, start: float) -> Wall:
+    """Return the bias at which x_t = w phi(x_(t-1)) + b starts on its unstable fixed point, and the peak's rate there.
+
+    b = start - w phi(start), rate = w phi'(start): the peak of the gradient by b grows as rate^T where rate > 1. This
+    is not the fold, where fixed points meet.
+
+    Args:
+        activation: a callable, an `Activation`, or a name.
+        weight: w.
+        start: x_0.
+
+    Raises:
+        ValueError: w phi'(start) <= 1: the fixed point at the start is stable, and there is no wall.
+
+    Reference: the picture of Pascanu, Mikolov, Bengio (2013, arXiv:1211.5063), figure 6; formula derived here.
+
+    >>> round(error_wall("sigmoid", 5.0, 0.5).bias, 9)
+    -2.612296656
+    """
+    activation = as_activation(activation)
+    value, slope = (float(evaluate(activation, np.array([start]), order)[0]) for order in (0, 1))
+    if not weight * slope > 1:
+        raise ValueError(f"weight * phi'(start) = {weight * slope:.6g} is not above 1: there is no wall at this weight")
+    return Wall(start - weight * value, weight * slope)
+
+
+def fold_biases(activation, weight: float) -> np.ndarray:
+    """Return the biases at which fixed points of x = w phi(x) + b appear or vanish, ascending.
+
+    There w phi'(x) = 1; b = x - w phi(x). Empty where the slope never reaches 1 / w.
+
+    >>> fold_biases("sigmoid", 5.0).round(4)
+    array([-2.6556, -2.3444])
+    """
+    activation = as_activation(activation)
+    x = np.linspace(-40, 40, 16_385)  # an even spacing that has its crossings bracketed, then bisection
+    excess = weight * evaluate(activation, x, order=1) - 1
+    index = np.flatnonzero(np.sign(excess[:-1]) * np.sign(excess[1:]) < 0)
+    low, high, sign = x[index], x[index + 1], np.sign(excess[index])
+    for _ in range(60):
+        middle = (low + high) / 2
+        same = np.sign(weight * evaluate(activation, middle, order=1) - 1) == sign
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return np.sort(low - weight * evaluate(activation, low))
+
+
+def recurrent_exponent(activation, weight_std: float, bias_std: float) -> float:
+    """Return the largest Lyapunov exponent of a large random recurrent network, per step: ln(g sqrt(E phi'^2)).
+
+    Half the log of chi_1 at the stationary variance. Networks of a few hundred units near g = 1 stay below it.
+
+    Args:
+        activation: a callable, an `Activation`, or a name.
+        weight_std: g, the weights' deviation times sqrt(N).
+        bias_std: deviation of each unit's constant input.
+
+    Reference: Engelken, Wolf, Abbott (2023, arXiv:2006.02427), discrete time.
+
+    >>> round(recurrent_exponent("tanh", 3.0, 0.0), 4)
+    0.3102
+    """
+    return float(np.log(gradient_gain(activation, weight_std, bias_std)) / 2)
+
+
+def chaos(activation, weight_std: float, bias_std: float) -> Chaos:
+    """Return how chaotic a large random recurrent network is, per unit.
+
+    From the whole spectrum lambda(x): the x where it crosses zero, the integral of its positive part (Pesin), and the
+    x at which its integral from 0 returns to zero (Kaplan and Yorke), all over N.
+
+    Args: as `recurrent_exponent`.
+
+    Reference: Engelken, Wolf, Abbott (2023, arXiv:2006.02427).
+
+    >>> round(chaos("tanh", 3.0, 0.0).positive_fraction, 3)
+    0.153
+    """
+    activation = as_activation(activation)
+    q = length_fixed_point(activation, weight_std, bias_std)
+    log_gain = np.log(gradient_gain(activation, weight_std, bias_std, q=q))
+    if log_gain <= 0:
+        return Chaos(0.0, 0.0, 0.0)
+    values, weights, _ = slope_law(activation, q)
+
+    def fraction_and_exponent(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rank x, -dx/dt and lambda at t = ln u, which runs down from infinity as x runs up from 0."""
+        share = values / (values + np.exp(t)[..., None])
+        x = (weights * share).sum(axis=-1)
+        return x, (weights * share * (1 - share)).sum(axis=-1), (log_gain + np.log(x) + t) / 2
+
+    def integral(low: float, high: float) -> float:
+        t = (low + high) / 2 + (high - low) / 2 * GAUSS_NODES
+        _, density, exponent = fraction_and_exponent(t)
+        return float((high - low) / 2 * (GAUSS_WEIGHTS @ (density * exponent)))
+
+    zero = _crossing(lambda t: float(fraction_and_exponent(np.array(t))[2]), TOP, BOTTOM)
+    entropy = sum(integral(low, low + 1) for low in np.arange(zero, TOP))
+    total, low = entropy, zero
+    while low > BOTTOM and total + integral(low - 1, low) > 0:
+        total, low = total + integral(low - 1, low), low - 1
+    end = _crossing(lambda t: total + integral(t, low), low, low - 1) if low > BOTTOM else low
+    fractions = fraction_and_exponent(np.array([zero, end]))[0]
+    return Chaos(float(fractions[0]), float(entropy), float(fractions[1]))
+
+
+def _crossing(function, positive: float, negative: float) -> float:
+    for _ in range(52):
+        middle = (positive + negative) / 2
+        positive, negative = (middle, negative) if function(middle) > 0 else (positive, middle)
+    return (positive + negative) / 2

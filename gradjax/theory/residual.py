@@ -1,0 +1,140 @@
+"""Residual networks: how much signals and gradients grow, and the branch scales that keep them from it.
+
+x <- x + a V phi(W x + b) adds to the mean squared signal and multiplies the mean squared gradient by
+1 + a^2 output_std^2 weight_std^2 E phi'^2 per block, so a = 1 / sqrt(depth) bounds the whole network's growth by a
+constant, and a = 1 explodes like 2^depth for ReLU (Yang and Schoenholz 2017, arXiv:1712.08969).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gradjax.theory.meanfield.moments import check_stds, moments
+from gradjax.theory.quadrature import as_activation
+
+
+class ResidualGrowth(NamedTuple):
+    """Mean squared signal in front of every block and behind the last, and ln |dL/dx_l|^2 - ln |dL/dx_depth|^2."""
+
+    length: np.ndarray
+    log_squared_gradient: np.ndarray
+
+
+class DeepNormConstants(NamedTuple):
+    """x <- LN(alpha x + F(x)) with the weights of F's value and feed-forward parts multiplied by beta."""
+
+    encoder_alpha: float
+    encoder_beta: float
+    decoder_alpha: float
+    decoder_beta: float
+
+
+def _whole(name: str, value: float, least: int) -> int:
+    if int(value) != value or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number, at least {least}")
+    return int(value)
+
+
+def residual_growth(
+    activation,
+    weight_std: float,
+    depth: int,
+    branch_scale: float | Sequence[float],
+    *,
+    output_std: float = 1.0,
+    bias_std: float = 0.0,
+    q: float = 1.0,
+) -> ResidualGrowth:
+    """Return how signal and gradient grow through blocks x <- x + a V phi(W x + b), block by block.
+
+    q' = q + a^2 output_std^2 E phi(h)^2 and |g|^2 = |g'|^2 (1 + a^2 output_std^2 weight_std^2 E phi'(h)^2), with h of
+    variance weight_std^2 q + bias_std^2.
+
+    Args:
+        activation: a callable, an `Activation`, or a name.
+        weight_std: of W, times sqrt(fan_in).
+        depth: number of blocks, at least 1.
+        branch_scale: a, one number or one for each block.
+        output_std: of V, times sqrt(fan_in).
+        bias_std: of b.
+        q: mean squared input, above 0.
+
+    Reference: Yang and Schoenholz (2017, arXiv:1712.08969).
+
+    >>> residual_growth("relu", 2 ** 0.5, 3, 1.0).length.round(9)
+    array([1., 2., 4., 8.])
+    """
+    activation = as_activation(activation)
+    weight_std, bias_std, _ = check_stds(weight_std, bias_std)
+    output_std, _, _ = check_stds(output_std, 0.0)
+    depth = _whole("depth", depth, 1)
+    scales = (
+        np.broadcast_to(np.asarray(branch_scale, np.float64), (depth,)) if np.ndim(branch_scale) == 0 else branch_scale
+    )
+    scales = np.asarray(scales, np.float64)
+    if scales.shape != (depth,) or not np.isfinite(scales).all():
+        raise ValueError(
+            f"branch_scale has shape {scales.shape}; expected one finite number or one for each of {depth}"
+        )
+    if not 0 < q < np.inf:
+        raise ValueError(f"q={q!r} must be finite and above 0")
+    length, log_gain = [float(q)], [0.0]
+    for scale in scales:
+        m = moments(activation, weight_std**2 * length[-1] + bias_std**2)
+        branch = (scale * output_std) ** 2
+        length.append(length[-1] + branch * float(m.square))
+        log_gain.append(log_gain[-1] + float(np.log1p(branch * weight_std**2 * m.slope_square)))
+    return ResidualGrowth(np.array(length), log_gain[-1] - np.array(log_gain))
+
+
+def stable_branch_scale(depth: int) -> float:
+    """Return 1 / sqrt(depth): the branch scale under which growth stays bounded, by e for He-scaled ReLU blocks.
+
+    SkipInit (De and Smith 2020, arXiv:2002.10444) reaches the same at the start with a learnt scalar at 0, and so does
+    ReZero (Bachlechner et al. 2020, arXiv:2003.04887).
+
+    >>> stable_branch_scale(4)
+    0.5
+    """
+    return _whole("depth", depth, 1) ** -0.5
+
+
+def fixup_branch_scale(depth: int, layers_per_branch: int) -> float:
+    """Return the factor on the weights inside a residual branch under Fixup: depth^(-1 / (2m - 2)).
+
+    The last layer of each branch and the classifier start at zero, so at the first step only those have a gradient.
+
+    Args:
+        depth: number of residual branches, at least 1.
+        layers_per_branch: m, at least 2.
+
+    Reference: Zhang, Dauphin, Ma (2019, arXiv:1901.09321).
+
+    >>> fixup_branch_scale(100, 2)
+    0.1
+    """
+    depth, layers = _whole("depth", depth, 1), _whole("layers_per_branch", layers_per_branch, 2)
+    return depth ** (-1 / (2 * layers - 2))
+
+
+def deepnorm_constants(encoder_depth: int, decoder_depth: int) -> DeepNormConstants:
+    """Return alpha and beta of DeepNorm, for an encoder of N and a decoder of M layers; either may be 0.
+
+    Encoder alone: (2N)^(1/4), (8N)^(-1/4); decoder alone the same in M. Both: encoder 0.81 (N^4 M)^(1/16),
+    0.87 (N^4 M)^(-1/16); decoder (3M)^(1/4), (12M)^(-1/4). Constants of the part that is not there are 1.
+
+    Reference: Wang et al. (2022, arXiv:2203.00555).
+
+    >>> deepnorm_constants(8, 0).encoder_alpha
+    2.0
+    """
+    n, m = _whole("encoder_depth", encoder_depth, 0), _whole("decoder_depth", decoder_depth, 0)
+    if not n and not m:
+        raise ValueError("encoder_depth and decoder_depth are both 0")
+    if not m:
+        return DeepNormConstants((2 * n) ** 0.25, (8 * n) ** -0.25, 1.0, 1.0)
+    if not n:
+        return DeepNormConstants(1.0, 1.0, (2 * m) ** 0.25, (8 * m) ** -0.25)
+    mixed = (n**4 * m) ** (1 / 16)
+    return DeepNormConstants(0.81 * mixed, 0.87 / mixed, (3 * m) ** 0.25, (12 * m) ** -0.25)
