@@ -47,7 +47,7 @@ def advance(product: Block, stack: Array, start: Array, length: Array, rank: Arr
     apart = jnp.matmul(block, signs, precision=HIGHEST) - seen
     rounding = CAUTION * jnp.sum(jnp.abs(apart)) / rows + _unit(block.dtype) * jnp.max(jnp.abs(block))
     after, pivots = _eliminated(product._replace(left=block), rank)
-    smallest = jnp.min(jnp.where(jnp.arange(columns) < rank, pivots, jnp.inf))
+    smallest = jnp.min(jnp.where(jnp.arange(columns, dtype=jnp.int32) < rank, pivots, jnp.inf))
     return after, jnp.where(rank == 0, 0.0, rounding / smallest)  # NaN or inf, and so refused, where it left the range
 
 
@@ -75,16 +75,17 @@ def _eliminated(product: Block, rank: Array) -> tuple[Block, Array]:
     block, scale = block[:, order], scale[order]
     packed, _, permutation = lax.linalg.lu(block)
     pivots = jnp.abs(jnp.diagonal(packed))
-    live = (pivots > 0) & (scale.mantissa != 0) & (jnp.arange(columns) < rank)
+    live = (pivots > 0) & (scale.mantissa != 0) & (jnp.arange(columns, dtype=jnp.int32) < rank)
     lower = jnp.tril(packed, -1) + jnp.eye(rows, columns, dtype=block.dtype)
     left = jnp.where(live[None, :], lower, 0.0)[jnp.argsort(permutation)]
+    rows_of_right = scaled_rows(packed, scale, live)
     new = wide.multiply(scale, wide.from_float(jnp.where(live, pivots, 0.0)))
-    return Block(left, new, jnp.matmul(scaled_rows(packed, scale, new), right[order], precision=HIGHEST)), pivots
+    return Block(left, new, jnp.matmul(rows_of_right, right[order], precision=HIGHEST)), pivots
 
 
-def scaled_rows(triangle: Array, before: Wide, after: Wide) -> Array:
-    """diag(after)⁻¹ · upper triangle · diag(before), zero where `after` is."""
-    dead = after.mantissa == 0
-    ratio = before.mantissa[None, :] / jnp.where(dead, 1.0, after.mantissa)[:, None]
-    power = wide.power_of_two(before.exponent[None, :] - after.exponent[:, None], triangle.dtype)
-    return jnp.where(dead[:, None], 0.0, jnp.triu(triangle) * ratio * power)
+def scaled_rows(triangle: Array, scale: Wide, live: Array) -> Array:
+    """The upper triangle with its rows over their pivots, between the scales: bounded where these descend."""
+    pivots = jnp.where(live, jnp.abs(jnp.diagonal(triangle)), 1.0)
+    ratio = scale.mantissa[None, :] / jnp.where(live, scale.mantissa, 1.0)[:, None]
+    power = wide.power_of_two(scale.exponent[None, :] - scale.exponent[:, None], triangle.dtype)
+    return jnp.where(live[:, None], jnp.triu(triangle) / pivots[:, None] * ratio * power, 0.0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradjax.products import wide
+from gradjax.products.blocks import scaled_rows
 from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
@@ -37,11 +38,8 @@ def orthonormal_left(left: Wide, scale: Wide) -> tuple[Wide, Array, Array]:
 def graded_rows(triangle: Array, scale: Wide) -> tuple[Wide, Array]:
     """triangle · diag(scale) = diag(scale') · M with M unit upper triangular up to signs."""
     diagonal = jnp.abs(jnp.diagonal(triangle))
-    dead = (diagonal == 0) | (scale.mantissa == 0)
-    new = wide.multiply(scale, wide.from_float(jnp.where(dead, 0.0, diagonal)))
-    step = wide.ratio(scale[None, :], scale[:, None])
-    rows = jnp.triu(triangle) / jnp.where(dead, 1.0, diagonal)[:, None] * jnp.where(dead[:, None], 0.0, step)
-    return new, rows
+    live = (diagonal > 0) & (scale.mantissa != 0)
+    return wide.multiply(scale, wide.from_float(jnp.where(live, diagonal, 0.0))), scaled_rows(triangle, scale, live)
 
 
 def sweep(scale: Wide, right: Array) -> tuple[Wide, Array]:

@@ -52,13 +52,13 @@ def eliminate(b: Wide, rank: Array | int) -> tuple[Wide, Wide, Wide]:
         gone = (jnp.arange(rows) == at_row)[:, None] | (jnp.arange(columns) == at_column)[None, :]
         return wide.where(gone, wide.zeros_like(rest), rest), (x, pivot, y)
 
-    _, (x, pivots, y) = lax.scan(step, b, jnp.arange(min(rows, columns)))
+    _, (x, pivots, y) = lax.scan(step, b, jnp.arange(min(rows, columns), dtype=jnp.int32))
     return wide.transpose(x), pivots, y
 
 
 def absorb(product: Graded, layer: Array, leads: Array, rank: Array) -> Graded:
     """layer · product, graded again, of rank `rank` at most; `leads` says which inputs of the layer lead anywhere."""
-    product = _without_dead_ends(product, leads, rank)
+    product = _without_dead_ends(product, leads)
     left, scale, right = eliminate(wide.from_float(jnp.where(leads[None, :], layer, 0.0)), layer.shape[0])
     middle = wide.multiply(wide.matmul(right, product.left), scale[:, None])
     inner = regrade(Graded(middle, product.scale, product.right), rank)
@@ -71,13 +71,13 @@ def regrade(product: Graded, rank: Array | int) -> Graded:
     return Graded(left, scale, jnp.matmul(wide.to_float(right), product.right, precision=HIGHEST))
 
 
-def _without_dead_ends(product: Graded, leads: Array, rank: Array) -> Graded:
+def _without_dead_ends(product: Graded, leads: Array) -> Graded:
     """The product without the rows that lead nowhere: exact zeros are met where it would meet rounding."""
     left = wide.where(leads[:, None], product.left, wide.zeros_like(product.left))
     dropped = jnp.any((product.left.mantissa != 0) & ~leads[:, None])
 
     def drop(state):
-        return False, regrade(product._replace(left=left), rank)
+        return False, regrade(product._replace(left=left), left.mantissa.shape[0])
 
     # a loop of one turn or none, which `vmap` runs only when some member needs it; a cond would always run
     return lax.while_loop(lambda state: state[0], drop, (dropped, product))[1]

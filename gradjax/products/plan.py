@@ -44,17 +44,27 @@ class Segment(NamedTuple):
         return ends[self.slots]
 
 
-def make_segments(runs: Runs, depths: tuple[int, ...]) -> list[Segment]:
-    """The segments of checked runs; `depths` ascending."""
+def padded(runs: Runs) -> Runs:
+    """NumPy runs as few padded stacks, so that all chains of one size share one compiled program."""
+    groups = _grouped(runs)
+    return Runs(tuple(_padded(group, np) for group in groups))
+
+
+def _grouped(runs: Runs) -> list[list]:
     groups: list[list] = []
     for run in runs.arrays:
         if groups and _fit_together([*groups[-1], run]):
             groups[-1].append(run)
         else:
             groups.append([run])
+    return groups
+
+
+def make_segments(runs: Runs, depths: tuple[int, ...]) -> list[Segment]:
+    """The segments of checked runs; `depths` ascending."""
     segments, start = [], 0
-    for group in groups:
-        stack = _padded(group)
+    for group in _grouped(runs):
+        stack = _padded(group, jnp)
         end = start + stack.shape[-3]
         segments.append(Segment(stack, start, tuple(d for d in depths if start < d <= end)))
         start = end
@@ -66,13 +76,13 @@ def _fit_together(runs: list) -> bool:
     return max(sizes) <= max(SMALL, 2 * min(sizes))
 
 
-def _padded(runs: list):
+def _padded(runs: list, xp):
     size = max(size for run in runs for size in run.shape[-2:])
     stacks = []
     for run in runs:
         missing = [(0, 0)] * (run.ndim - 2) + [(0, size - run.shape[-2]), (0, size - run.shape[-1])]
-        stacks.append(run if run.shape[-2:] == (size, size) else jnp.pad(run, missing))
-    return stacks[0] if len(stacks) == 1 else jnp.concatenate(stacks, axis=-3)
+        stacks.append(run if run.shape[-2:] == (size, size) else xp.pad(run, missing))
+    return stacks[0] if len(stacks) == 1 else xp.concatenate(stacks, axis=-3)
 
 
 def leading_inputs(segments: list[Segment]) -> list[Array]:

@@ -1,5 +1,6 @@
 """Log singular values of a long matrix product, every one of them, each with a bound on its error."""
 
+import contextlib
 import functools
 import math
 
@@ -14,10 +15,12 @@ from gradjax.products.derivative import NEAR, spectrum_change, vectors
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
 from gradjax.products.jacobi import log_values
 from gradjax.products.pattern import generic_ranks
-from gradjax.products.plan import Segment, make_segments, provable_ranks
+from gradjax.products.plan import Segment, make_segments, padded, provable_ranks
 
-PROBES = 3  # runs with every entry moved by one rounding unit, beside the run that is reported
-SAFETY = 30.0  # the bound over the root mean square of what the probes moved
+MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
+SAFETY = 20.0  # the bound over the root mean square of what those runs moved
+MARGIN = 0.2  # of the tolerance: what a block may lose is estimated from its smallest pivot, and may be more
+COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
 LOST = 1.0  # a value that rounding may move by more nats than this says nothing
 
 
@@ -68,18 +71,24 @@ def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
     return _prefixes(checked, check_depths(depths, checked.depth), check_tolerance(tolerance))
 
 
-def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int = PROBES):
+def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None = None):
     """Both arrays for the depths in the caller's order, as NumPy where NumPy came."""
     ascending = tuple(sorted(set(depths)))
+    run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes)
+    runs, xp = (padded(checked.runs), np) if checked.numpy else (checked.runs, jnp)
+    with jax.enable_x64(runs.arrays[0].dtype == np.float64) if checked.numpy else contextlib.nullcontext():
+        values, errors = (xp.asarray(a) for a in run(runs, _ranks(checked)))
+    counts = np.array([checked.count(d) for d in depths])
     rows = np.array([ascending.index(d) for d in depths])
-    counts = tuple(checked.count(d) for d in ascending)
-    run = functools.partial(_measure, depths=ascending, counts=counts, tolerance=tolerance, probes=probes)
-    if not checked.numpy:
-        values, errors = run(checked.runs, _ranks(checked))
-        return values[..., rows, :], errors[..., rows, :]
-    with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
-        values, errors = (np.asarray(a) for a in run(checked.runs, _ranks(checked)))
-    return values[..., rows, :], errors[..., rows, :]
+    beyond = np.arange(counts.max()) >= counts[:, None]
+
+    def cut(array, zero: float):
+        array = array[..., rows, : counts.max()]
+        missing = [(0, 0)] * (array.ndim - 1) + [(0, counts.max() - array.shape[-1])]
+        array = xp.pad(array, missing, constant_values=zero)
+        return xp.where(xp.broadcast_to(beyond, array.shape), xp.nan, array).astype(array.dtype)
+
+    return cut(values, -np.inf), cut(errors, 0.0)
 
 
 def _ranks(checked: Checked):
@@ -92,22 +101,27 @@ def _ranks(checked: Checked):
     return np.array(ranks, np.int32).reshape(*batch, checked.depth)
 
 
-@functools.partial(jax.jit, static_argnames=("depths", "counts", "tolerance", "probes"))
-def _measure(runs: Runs, ranks, *, depths, counts, tolerance, probes) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes"))
+def _measure(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Array]:
     """Values and bounds of every member of a batch, (..., len(depths), k)."""
     ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
-    one = _differentiable(depths, counts, tolerance, probes)
+    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes)
     for _ in runs.arrays[0].shape[:-3]:
         one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
     return one(runs, ranks)
 
 
-def _differentiable(depths, counts, tolerance, probes):
+def _probes(runs: Runs) -> int:
+    """How many runs beside the reported one: few values tell less about one another."""
+    return 3 if max(max(run.shape[-2:]) for run in runs.arrays) <= 32 else 2
+
+
+def _differentiable(depths, tolerance, probes):
     """One member's values and bounds as a function of its factors whose derivative goes through no elimination."""
 
     @jax.custom_jvp
     def measure(runs: Runs, ranks):
-        return _member(runs, ranks, depths=depths, counts=counts, tolerance=tolerance, probes=probes)
+        return _member(runs, ranks, depths=depths, tolerance=tolerance, probes=probes)
 
     @measure.defjvp
     def measure_jvp(primals, tangents):
@@ -116,7 +130,7 @@ def _differentiable(depths, counts, tolerance, probes):
         safe, _ = _finite_or_identity(runs)
         ranks = provable_ranks(make_segments(safe, depths)) if ranks is None else ranks
         near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
-        allowance = _allowance(tolerance, ranks.shape[0])
+        allowance = _allowance(tolerance, ranks.shape[0], values.dtype)
         changes = spectrum_change(safe, ranks, moves, values, depths=depths, allowance=allowance, near=near)
         return (values, errors), (changes, jnp.zeros_like(errors))
 
@@ -130,7 +144,7 @@ def _finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
     return safe, finite
 
 
-def _member(runs: Runs, ranks, *, depths, counts, tolerance, probes) -> tuple[Array, Array]:
+def _member(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Array]:
     safe, finite = _finite_or_identity(runs)
     segments = make_segments(safe, depths)
     ranks = provable_ranks(segments) if ranks is None else ranks
@@ -138,40 +152,43 @@ def _member(runs: Runs, ranks, *, depths, counts, tolerance, probes) -> tuple[Ar
         runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, tolerance))(jnp.arange(1 + probes))
     else:
         runs_of = [values[None] for values in _values(segments, ranks, tolerance)]
-    rows = [_row(m[0], m[1:], ranks[d - 1], c, max(counts)) for m, d, c in zip(runs_of, depths, counts, strict=True)]
+    width = max(measured.shape[1] for measured in runs_of)
+    rows = [_row(m[0], m[1:], ranks[d - 1], width) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def _allowance(tolerance: float, depth: int) -> float:
+def _allowance(tolerance: float, depth: int, dtype) -> float:
     """What one layer may lose: the losses of independent roundings add up like a random walk."""
-    return tolerance / math.sqrt(depth)
+    return MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth)
 
 
 def _values(segments: list[Segment], ranks: Array, tolerance: float) -> list[Array]:
     """ln sigma after each wanted depth."""
-    groups = graded_products(segments, ranks, _allowance(tolerance, ranks.shape[0]))
+    groups = graded_products(segments, ranks, _allowance(tolerance, ranks.shape[0], segments[0].stack.dtype))
     return [row for group in groups for row in jax.lax.map(log_values, group)]
 
 
 def jittered(segments: list[Segment], seed: Array) -> list[Segment]:
-    """The segments with each entry moved by one rounding unit, up or down at random; seed 0 moves none."""
+    """The segments with each entry moved by up to `MOVED` rounding units at random; seed 0 moves none.
+
+    Not by one unit up or down: two by two, half of all sign patterns are of rank one and would move no small value.
+    """
 
     def move(segment: Segment) -> Segment:
         stack = segment.stack
-        moved = stack * (1 + _signs(stack.shape, seed, stack.dtype) * float(jnp.finfo(stack.dtype).eps))
-        return segment._replace(stack=jnp.where(seed == 0, stack, moved))
+        size = MOVED * float(jnp.finfo(stack.dtype).eps)
+        return segment._replace(stack=stack * (1 + jnp.where(seed == 0, 0.0, size) * _noise(stack.shape, seed, stack.dtype)))
 
     return [move(segment) for segment in segments]
 
 
-def _signs(shape: tuple[int, ...], seed: Array, dtype) -> Array:
-    """Signs in no pattern that the factors could share: three rounds of a multiplicative hash of the position."""
-    size = math.prod(shape)
-    bits = jnp.arange(size, dtype=jnp.uint32) + seed.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+def _noise(shape: tuple[int, ...], seed: Array, dtype) -> Array:
+    """Numbers spread over [−1, 1] in no pattern that the factors could share: a multiplicative hash of the position."""
+    bits = jnp.arange(math.prod(shape), dtype=jnp.uint32) + seed.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
     for _ in range(3):
         bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
-    return (1 - 2 * (bits >> 31).astype(jnp.int32)).astype(dtype).reshape(shape)
+    return ((bits >> 8).astype(jnp.int32).astype(dtype) * 2.0**-23 - 1.0).reshape(shape)
 
 
 def singular_vectors(factors, *, tolerance: float = 1e-9):
@@ -203,7 +220,7 @@ def _vectors(runs: Runs, ranks, *, widths, tolerance) -> tuple[Array, Array, Arr
         safe, finite = _finite_or_identity(runs)
         segments = make_segments(safe, (len(widths) - 1,))
         ranks = provable_ranks(segments) if ranks is None else ranks
-        logs, left, right = vectors(segments, ranks, _allowance(tolerance, ranks.shape[0]))
+        logs, left, right = vectors(segments, ranks, _allowance(tolerance, ranks.shape[0], safe.arrays[0].dtype))
         count = min(widths[0], widths[-1])
         logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
         left, right = (_true_columns(v, logs, width) for v, width in ((left, widths[-1]), (right, widths[0])))
@@ -221,29 +238,24 @@ def _true_columns(columns: Array, logs: Array, width: int) -> Array:
     return complete(jnp.where(jnp.isfinite(logs)[None, :], padded, 0.0))
 
 
-def _row(values: Array, probes: Array, rank: Array, count: int, length: int) -> tuple[Array, Array]:
-    """One row of the answer from the reported run and its probes: proven zeros, bounds, and NaN after the last."""
-    index = jnp.arange(values.shape[0])
+def _row(values: Array, probes: Array, rank: Array, width: int) -> tuple[Array, Array]:
+    """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost."""
     eps = float(jnp.finfo(values.dtype).eps)
+    proven = jnp.arange(values.shape[0], dtype=jnp.int32) >= rank
     vanished = jnp.isneginf(values) | jnp.any(jnp.isneginf(probes), axis=0)
-    moved = jnp.where(vanished, jnp.inf, jnp.sqrt(jnp.mean((jnp.where(vanished, 0.0, probes - values)) ** 2, axis=0)))
-    bound = SAFETY * _neighbourhood(moved, (index < rank) & (SAFETY * moved < LOST)) + eps * (4 + 2 * jnp.abs(values))
+    moved = jnp.sqrt(jnp.mean((jnp.where(vanished, 0.0, probes - jnp.where(vanished, 0.0, values))) ** 2, axis=0))
+    known = ~proven & ~vanished & (SAFETY * moved < LOST)
+    bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
-    values = jnp.where(jnp.isneginf(values), last + math.log(eps), values)
-    proven = index >= rank
-    errors = jnp.where(proven, 0.0, jnp.where(bound > LOST, jnp.inf, bound))
-    values = jnp.where(proven, -jnp.inf, values)
-    return _cut(values, count, length, -jnp.inf), _cut(errors, count, length, 0.0)
+    values = jnp.where(jnp.isneginf(values), last + math.log(eps), values)  # not proven, so not claimed
+    errors = jnp.where(proven, 0.0, jnp.where(known & (bound < LOST), bound, jnp.inf))
+    missing = (0, width - values.shape[0])  # no narrower layer let more values through
+    values = jnp.pad(jnp.where(proven, -jnp.inf, values), missing, constant_values=-jnp.inf)
+    return values, jnp.pad(errors, missing)
 
 
-def _neighbourhood(moved: Array, usable: Array) -> Array:
-    """The largest of each three neighbours: two of a few probes may agree by luck, all of them hardly."""
-    inside = jnp.where(usable, moved, 0.0)
-    padded = jnp.pad(inside, 1)
-    return jnp.maximum(moved, jnp.maximum(padded[:-2], padded[2:]))
-
-
-def _cut(row: Array, count: int, length: int, beyond: float) -> Array:
-    """The row with `beyond` for values that no narrower layer let through, and NaN after its last value."""
-    full = jnp.pad(row, (0, max(length - row.shape[0], 0)), constant_values=beyond)[:length]
-    return jnp.where(jnp.arange(length) < count, full, jnp.nan)
+def _neighbourhood(moved: Array, known: Array) -> Array:
+    """The largest of five neighbours: a few probes of one value may agree by luck, of all of them hardly."""
+    padded = jnp.pad(jnp.where(known, moved, 0.0), 2)
+    around = jnp.stack([padded[shift : shift + moved.shape[0]] for shift in range(5)])
+    return jnp.maximum(moved, jnp.max(around, axis=0))
