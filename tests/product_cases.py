@@ -346,20 +346,21 @@ def sizes(name, widths=WIDTHS, depths=DEPTHS):
     return sorted((size for size in grid if name != "wobbling" or size[1] <= 100), key=lambda s: s[0] ** 3 * s[1])
 
 
-def hadamard_chain(depth, grade, width=16):
+def hadamard_chain(depth, graded, width=16):
     """Dense dyadic factors S_(l+1) H D_l H^T S_l^T / width, and the log singular values of their product: equal pairs.
 
-    H is Sylvester's Hadamard matrix, S_l a signed permutation, and D_l holds quarters 4 to 7 times powers of two that
-    fall along the diagonal by up to `grade` binary orders a layer: every entry is exact, and the frames of neighbours
-    agree, so the values multiply.
+    H is Sylvester's Hadamard matrix, S_l a signed permutation, and D_l holds quarters 4 to 7 times powers of two: every
+    entry is exact, and the frames of neighbours agree, so the values multiply. Graded, the pairs fall one or two binary
+    orders a layer behind each other; else each takes its turn at every quarter, and all values are equal at depth 4 m.
+    No value may swing far above another and back, as a random walk would: rounding the entries would then move it.
     """
-    rng = np.random.default_rng([width, depth, grade])
+    rng = np.random.default_rng([width, depth, graded])
     hadamard = np.ones((1, 1))
     while len(hadamard) < width:
         hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
-    quarters = np.repeat(rng.integers(4, 8, size=(depth, width // 2)), 2, axis=1)
-    highest = 1 + grade * np.arange(width // 2) // (width // 2 - 1)
-    steps = np.repeat(rng.integers(0, highest, size=(depth, width // 2)), 2, axis=1)
+    pair, layer = np.arange(width) // 2, np.arange(depth)[:, None]
+    quarters = np.repeat(rng.integers(4, 8, size=(depth, width // 2)), 2, axis=1) if graded else 4 + (pair + layer) % 4
+    steps = np.repeat(rng.integers(2, size=(depth, width // 2)), 2, axis=1) + pair if graded else 0 * quarters
     factors = (hadamard * (quarters / 4.0 * powers_of_two(-steps))[:, None, :]) @ (hadamard.T / width)
     order = np.argsort(rng.random((depth + 1, width)), axis=1, kind="stable")
     signs = 2.0 * rng.integers(2, size=(depth + 1, width)) - 1
