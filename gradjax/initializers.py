@@ -47,7 +47,7 @@ class Initializer:
                 f"shape={tuple(shape)} has {len(shape)} dimensions; this {self.distribution} initializer needs "
                 f"{' or '.join(map(str, self.ranks))}; for a stack of matrices use stacked(initializer)"
             )
-        dtype = jax.dtypes.canonicalize_dtype(dtype)
+        dtype = jnp.result_type(dtype)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(f"dtype={dtype} is not a floating type; expected bfloat16, float16, float32 or float64")
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype

@@ -33,9 +33,9 @@ def slope_law(activation, q: float) -> SlopeLaw:
     if not 0 < q < np.inf:
         raise ValueError(f"q={q!r} must be finite and above 0")
     std = float(np.sqrt(q))
-    edges = partition_for(activation, CUTOFF * std).edges
-    peak = _steepest(activation, gaussian_rule(edges, 0.0, std).x)
-    cuts = np.union1d(edges, np.concatenate([peak - std * GRADED, [peak], peak + std * GRADED]))
+    panels = partition_for(activation, CUTOFF * std)
+    peak = _steepest(activation, gaussian_rule(panels.edges, 0.0, std).x)
+    cuts = np.union1d(panels.edges, np.concatenate([peak - std * GRADED, [peak], peak + std * GRADED]))
     rule = gaussian_rule(cuts, 0.0, std)
     squares = evaluate(activation, rule.x, order=1) ** 2
     mean = squares @ rule.weights
@@ -44,11 +44,12 @@ def slope_law(activation, q: float) -> SlopeLaw:
     values, inverse, counts = np.unique(squares / mean, return_inverse=True, return_counts=True)
     weights = np.bincount(inverse, rule.weights)
     weights /= weights.sum()
-    # a value on more nodes than one panel has is a plateau of phi', not a coincidence
+    # A value on more nodes than one panel has is a plateau of phi', not a coincidence. Where nothing ever bends sharply
+    # it is rounding (1 - tanh^2 is 0 from x = 19 on), unless phi' is one constant.
     plateaus = [
-        (float(values[i]), round(float(weights[i]), 15)) for i in np.flatnonzero(counts > 32) if weights[i] > 1e-14
+        index for index in np.flatnonzero(counts > 32) if weights[index] > (1e-14 if len(panels.kinks) else 0.999)
     ]
-    return SlopeLaw(values, weights, tuple(plateaus))
+    return SlopeLaw(values, weights, tuple((float(values[i]), round(float(weights[i]), 15)) for i in plateaus))
 
 
 def _steepest(activation: Activation, x: np.ndarray) -> float:

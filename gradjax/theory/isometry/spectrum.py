@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradjax.theory.isometry.branch import Branch, edge_of, trace
+from gradjax.theory.isometry.branch import Branch, edge_of, trace, trace_above
 from gradjax.theory.isometry.moments import check
 from gradjax.theory.isometry.slopes import SlopeLaw, slope_law
 
+FADED = 1e-9
+FAINT = 1e-6  # an edge held by less mass is one that no network of moderate width would show
 SCAN = np.linspace(-46.0, 46.0, 369)
 
 
@@ -55,22 +57,44 @@ def _atoms(law: SlopeLaw, gaussian: bool, depth: int) -> tuple[tuple[float, floa
     return tuple(found)
 
 
-def _edge(law: SlopeLaw, branch: Branch) -> tuple[float, float] | None:
-    """The outermost stationary point u of ln x, and ln x there: above the largest slope, or below it if an atom."""
+def _edge(law: SlopeLaw, gaussian: bool, depth: int) -> tuple[float, float] | None:
+    """The outermost stationary point u of ln x, and ln x there: above the largest slope, or below it if an atom.
+
+    None where there is no clean edge: see `trace_above`.
+    """
+    common = [1 - depth * (1 - mass) for place, mass in law.atoms if place > 0 and not gaussian]
     top = law.values[-1]
-    edge = edge_of(branch, top * (1 + np.exp(SCAN[::-1])))
-    if edge is None and len(law.values) > 1:
-        below = law.values[-2]
-        edge = edge_of(branch, below + (top - below) / (1 + np.exp(SCAN)))
-    return edge
+    topmost = bool(law.atoms) and law.atoms[-1][0] == top
+    if any(abs(excess) < 1e-9 for excess in common) or any(excess > 0 for excess in common[: len(common) - topmost]):
+        return None
+    branch = _branch(law, gaussian, depth)
+    if not (topmost and common and common[-1] > 0):
+        edge = edge_of(branch, top * (1 + np.exp(SCAN[::-1])))
+        held = edge and law.weights[law.values > top - 4 * (edge[0] - top)].sum()  # what holds the edge where it is
+        return edge if held and held > FAINT else None
+    below = law.values[-2]
+    return edge_of(branch, below + (top - below) / (1 + np.exp(SCAN)))
+
+
+def _fading_end(branch: Branch, highest: float) -> float:
+    """Where x times the density has fallen to 1e-9, for a spectrum that fades out instead of ending."""
+    low, high = 0.0, np.log(highest) + 5.0
+    for _ in range(4):
+        grid = np.linspace(low, high, 65)
+        dense = np.flatnonzero(trace_above(branch, np.exp(grid)) * np.exp(grid) > FADED)
+        last = dense[-1] if len(dense) else 0
+        low, high = grid[last], grid[min(last + 1, 64)]
+    return float(np.exp(low))
 
 
 def largest_squared_singular_value(activation, weights: str, depth: int, q: float) -> float:
     """Return the upper end of the spectrum of J J^T at infinite width, with chi_1 = 1.
 
-    The stationary point of x(u) above; where there is none, which needs orthogonal weights, an atom at
-    (max phi'^2 / E phi'^2)^depth of mass 1 - depth (1 - m). Closed forms: (L+1)^(L+1) / L^L for a linear Gaussian
-    network, ((1-p)/p) L^L / (L-1)^(L-1) for an orthogonal one whose gates are open with probability p.
+    The stationary point of x(u) above; with orthogonal weights also an atom at (max phi'^2 / E phi'^2)^depth of mass
+    1 - depth (1 - m). Where the steepest slopes lie far out in the Gaussian tail (softplus at small q) the spectrum
+    fades instead of ending, and the place is returned where x times its density has fallen to 1e-9. Closed forms:
+    (L+1)^(L+1) / L^L for a linear Gaussian network, ((1-p)/p) L^L / (L-1)^(L-1) for an orthogonal one whose gates are
+    open with probability p.
 
     Args:
         activation: a callable, an `Activation`, or a name.
@@ -85,9 +109,21 @@ def largest_squared_singular_value(activation, weights: str, depth: int, q: floa
     """
     gaussian, depth = check(weights, depth)
     law = slope_law(activation, q)
-    atoms = [place for place, _ in _atoms(law, gaussian, depth)]
-    edge = _edge(law, _branch(law, gaussian, depth))
-    return float(max([*atoms, np.exp(edge[1]) if edge else law.values[-1] ** depth]))
+    atoms = _atoms(law, gaussian, depth)
+    top = max((place for place, _ in atoms), default=0.0)
+    if sum(mass for _, mass in atoms) > 1 - 1e-12:
+        return float(top)
+    edge = _edge(law, gaussian, depth)
+    if edge is not None:
+        return float(max(top, np.exp(edge[1])))
+    if (
+        not gaussian
+        and law.atoms
+        and abs(1 - depth * (1 - law.atoms[-1][1])) < 1e-9
+        and law.atoms[-1][0] == law.values[-1]
+    ):
+        return float(law.values[-1] ** depth)  # the atom is about to appear there
+    return max(top, _fading_end(_branch(law, gaussian, depth), float(law.values[-1]) ** depth))
 
 
 def linear_gaussian_edge(depth: int) -> float:
@@ -132,8 +168,10 @@ def squared_singular_value_density(activation, weights: str, depth: int, q: floa
         if sum(mass for _, mass in law.atoms) < 1 - 1e-9:
             raise ValueError("one orthogonal layer has the law of phi'^2 itself as its spectrum; ask for depth >= 2")
         return Density(np.zeros_like(grid), atoms)
-    branch = _branch(law, gaussian, depth)
-    edge = _edge(law, branch)
-    if edge is None:
+    if sum(mass for _, mass in atoms) > 1 - 1e-12:
         return Density(np.zeros_like(grid), atoms)
+    branch = _branch(law, gaussian, depth)
+    edge = _edge(law, gaussian, depth)
+    if edge is None:
+        return Density(trace_above(branch, grid), atoms)
     return Density(trace(branch, *edge, grid), atoms)
