@@ -15,6 +15,8 @@ from gradjax.theory.meanfield import (
     length_fixed_points,
     length_map,
 )
+from gradjax.theory.meanfield.moments import moments
+from gradjax.theory.quadrature import evaluate
 
 SELU_SCALE, SELU_ALPHA = mpmath.mpf("1.0507009873554805"), mpmath.mpf("1.6732632423543772")
 
@@ -59,8 +61,13 @@ def test_every_activation_has_an_exact_reference():
     assert set(EXACT) == set(ACTIVATIONS)
 
 
-@pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("weight_std, bias_std", [(0.9, 0.3)])
+BOUNDED = ("tanh", "erf", "scaled_erf", "sigmoid", "hard_tanh")
+
+
+@pytest.mark.parametrize(
+    ("name", "weight_std", "bias_std"),
+    [(name, *point) for name in EXACT for point in [(0.9, 0.3), (0.5, 4.0)]] + [(name, 9.0, 0.1) for name in BOUNDED],
+)
 def test_fixed_point_and_gain_against_arbitrary_precision(name, weight_std, bias_std):
     phi, slope = EXACT[name]
     kinks = ACTIVATIONS[name].kinks
@@ -70,6 +77,44 @@ def test_fixed_point_and_gain_against_arbitrary_precision(name, weight_std, bias
     # an error in q of 1e-11 moves the image apart by (1 - dq'/dq) of it, and the slope is below 0.9 in every case
     np.testing.assert_allclose(image, q, rtol=1e-12)
     np.testing.assert_allclose(np.log(gradient_gain(name, weight_std, bias_std)), np.log(gain), atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_moments_against_sampling(name):
+    """E phi^2, E phi'^2 and d E phi^2 / dq over 200 000 draws, within five standard errors."""
+    activation, q, z = ACTIVATIONS[name], 1.9, np.random.default_rng(0).standard_normal(200_000)
+    phi, slope = (evaluate(activation, np.sqrt(q) * z, order) for order in (0, 1))
+    for exact, draws in zip(moments(activation, q), (phi**2, slope**2, z * phi * slope / np.sqrt(q)), strict=True):
+        np.testing.assert_allclose(draws.mean(), exact, atol=5 * draws.std() / np.sqrt(draws.size) + 1e-12)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_wide_network_follows_mean_field(name):
+    """Width 1500, depth 4: length and gradient of a network with its own forward pass."""
+    activation, width, depth, weight_std, bias_std = ACTIVATIONS[name], 1500, 4, 1.1, 0.3
+    rng = np.random.default_rng(1)
+    h, q, layers, log_gain = rng.standard_normal(width), 1.0, [], 0.0
+    for _ in range(depth):
+        weights = weight_std * rng.standard_normal((width, width)) / np.sqrt(width)
+        layers.append((weights, evaluate(activation, h, order=1)))
+        h = weights @ evaluate(activation, h) + bias_std * rng.standard_normal(width)
+        log_gain += np.log(gradient_gain(name, weight_std, bias_std, q=q))
+        q = float(length_map(name, weight_std, bias_std, q))
+    g = rng.standard_normal(width)
+    start = g @ g
+    for weights, slope in reversed(layers):
+        g = slope * (weights.T @ g)
+    # each layer adds a relative error of about sqrt(4 / width) to either, and passes on that of q
+    tolerance = 4 * np.sqrt(4 * depth / width)
+    np.testing.assert_allclose(np.log(np.mean(h**2)), np.log(q), atol=tolerance)
+    np.testing.assert_allclose(np.log(g @ g / start), log_gain, atol=tolerance)
+
+
+def test_the_same_numbers_in_both_precisions(precision):
+    """Float64 inside whatever the flag: these digits are far below what float32 could give."""
+    q = length_fixed_point("tanh", 2.5, 0.3)
+    np.testing.assert_allclose(q, 6.25 * exact_mean(lambda x: mp.tanh(x) ** 2, q, ()) + 0.09, rtol=1e-13)
+    np.testing.assert_allclose(gradient_gain("hard_tanh", critical_weight_std("hard_tanh", 1.0), 1.0), 1, rtol=1e-13)
 
 
 @pytest.mark.parametrize("q", [1e-6, 0.02, 50.0, 1e4])
