@@ -5,8 +5,8 @@ import os
 # two workers with two BLAS threads each on two cores wait for each other: a 256 x 256 SVD then takes 1 s, not 10 ms
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

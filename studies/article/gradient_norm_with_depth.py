@@ -172,12 +172,15 @@ def plot(config: Config, result: dict[str, np.ndarray]):
         logs = result[f"log_norms_{index}"]
         relative = (logs - logs[:, -1:]) / np.log(10)
         slope = np.log(result[f"gain_{index}"]) / 2 / np.log(10)
-        plotting.theory(ax, distance, slope * distance, f"theory: {pair.name}", index)
+        plotting.theory(ax, distance, slope * distance, f"{pair.name}, σb = {pair.bias_std:.2g}", index)
         plotting.measured(ax, distance[::-1][shown], relative[:, ::-1][:, shown], f"measured: {pair.name}", index)
     ax.set_xlabel("layers between this layer and the output")
     ax.set_ylabel("log10 of gradient norm, relative to the last hidden layer")
-    ax.set_title(f"width {config.width}, {config.seeds} seeds (points: median and range), lines: ½ ln chi_1 per layer")
-    ax.legend(ncols=2, loc="lower left", fontsize=7)
+    ax.set_title(
+        f"lines: theory, ½ ln chi_1 a layer; points: median and range of {config.seeds} seeds, width {config.width}"
+    )
+    lines = [line for line in ax.lines if "σb" in str(line.get_label())]  # the points have their line's colour
+    ax.legend(handles=lines, loc="lower left", fontsize=8)
     return fig
 
 
