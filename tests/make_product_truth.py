@@ -22,12 +22,12 @@ from pathlib import Path
 import gmpy2
 import numpy as np
 from flint import arb_mat, ctx, nmod_mat
-from product_cases import CASES, checksum, sizes
+from product_cases import CASES, DEEP, checksum, sizes
 
 TRUTH = Path(__file__).parent / "truth"
 PRIMES = (2**31 - 1, 2**31 - 19)
 GUARD = 80
-DRAWS = ((1e8, 2), (np.inf, 1))  # up to this width^3 depth, that many
+DRAWS = ((1e8, 2), (4e8, 1), (np.inf, 0))  # up to this width^3 depth, that many; with none, `moved` is NaN
 
 
 def ball_matrix(factor, moves=0.0):
@@ -199,7 +199,7 @@ def truth(factors, seed):
     logs, bits = log_values(leaves, rank, first_guess(factors))
     work = len(factors) * max(f.size for f in factors) ** 1.5
     draws = next(number for most, number in DRAWS if work <= most)
-    step, moved = float(np.finfo(factors[0].dtype).eps) / 2, np.zeros(rank)
+    step, moved = float(np.finfo(factors[0].dtype).eps) / 2, np.full(rank, 0.0 if draws else np.nan)
     for _ in range(draws if rank else 0):
         leaves = [ball_matrix(f, step * (2.0 * rng.integers(2, size=f.shape) - 1)) for f in factors]
         moved = np.maximum(moved, np.abs(log_values(leaves, rank, bits)[0] - logs).astype(float))
@@ -218,6 +218,7 @@ def main():
     options = parser.parse_args()
     dtype = options.dtype
     grid = [(name, w, d) for name in options.names for w, d in sizes(name)]
+    grid += [DEEP] * (DEEP[0] in options.names and dtype == "float64")
     todo = sorted((w**3 * d, w, d, name) for name, w, d in grid)
     for work, width, depth, name in todo:
         if work > options.work:

@@ -322,6 +322,9 @@ BUILDERS = {
 }
 CASES = {name: seeded(build, name, *arguments) for name, (build, *arguments) in BUILDERS.items()}
 
+# One case beyond the grid of sizes, for depth itself.
+DEEP = ("gaussian", 16, 100_000)
+
 # Lists of matrices, each of its own shape.
 RECTANGULAR = ("narrowing", "bottleneck", "alternating", "wobbling")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-from product_cases import CANCELLATIONS, CASES, DEPTHS, RECTANGULAR, WIDTHS, checksum, hadamard_chain, sizes
+from product_cases import CANCELLATIONS, CASES, DEEP, DEPTHS, RECTANGULAR, WIDTHS, checksum, hadamard_chain, sizes
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import maximum_flow
 
@@ -148,6 +148,18 @@ def test_every_hard_case_in_float32(width, depth):
 def test_depth_100000_against_a_closed_form(graded):
     """Dyadic factors whose values multiply exactly, all equal or in graded pairs: within 1e-8 after 100 000 layers."""
     factors, truth = hadamard_chain(100_000, graded)
+    values, bounds = log_singular_values_with_error(factors)
+    assert np.max(np.abs(values - truth)) <= 1e-8
+    assert (np.abs(values - truth) <= bounds).all()
+    assert np.isfinite(bounds).all()
+
+
+def test_depth_100000_against_the_higher_precision_route():
+    """Gaussian layers, 200 000 nats apart after 100 000 of them: within 1e-8 of the stored truth."""
+    name, width, depth = DEEP
+    check, _, truth, _ = stored(name, "float64")[width, depth]
+    factors = CASES[name](width, depth)
+    assert checksum(factors) == check
     values, bounds = log_singular_values_with_error(factors)
     assert np.max(np.abs(values - truth)) <= 1e-8
     assert (np.abs(values - truth) <= bounds).all()
