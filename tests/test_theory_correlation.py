@@ -177,6 +177,28 @@ def test_curvature_recursion_and_its_fixed_point():
         curvature_map(*point, -1)
 
 
+def test_curvature_of_a_simulated_circle():
+    """Width 2000: velocity and acceleration of a great circle pushed through three tanh layers, averaged over it."""
+    width, weight_std, bias_std = 2000, 2.5, 0.3
+    q = length_fixed_point("tanh", weight_std, bias_std)
+    rng = np.random.default_rng(0)
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    axes = np.linalg.qr(rng.standard_normal((width, 2)))[0] * np.sqrt(width * q)
+    h = axes @ np.stack([np.cos(angles), np.sin(angles)])
+    velocity, acceleration, predicted = axes @ np.stack([-np.sin(angles), np.cos(angles)]), -h, 1 / q
+    for _ in range(3):
+        phi = np.tanh(h)
+        slope, bend = 1 - phi**2, -2 * phi * (1 - phi**2)
+        weights = weight_std * rng.standard_normal((width, width)) / np.sqrt(width)
+        acceleration = weights @ (bend * velocity**2 + slope * acceleration)
+        velocity = weights @ (slope * velocity)
+        h = weights @ phi + bias_std * rng.standard_normal((width, 1))
+        predicted, _ = curvature_map("tanh", weight_std, bias_std, predicted)
+        speed, pull = (velocity**2).sum(axis=0), (acceleration**2).sum(axis=0)
+        curvature = (speed * pull - (velocity * acceleration).sum(axis=0) ** 2) / speed**3
+        np.testing.assert_allclose(width * curvature.mean(), predicted, rtol=0.1)
+
+
 @pytest.mark.parametrize("name", ["tanh", "hard_tanh", "erf", "elu", "selu", "gelu", "relu", "sigmoid", "softplus"])
 def test_the_phase_diagram_is_the_single_points(name):
     weights, biases = np.array([0.3, 0.68, 1.1, 1.45, 2.6]), np.array([0.0, 0.1, 0.9])

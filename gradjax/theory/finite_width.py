@@ -76,6 +76,33 @@ def log_squared_norm_moments(widths: Sequence[int], *, gated: Sequence[bool] | N
     return LogNormMoments(float(mean), float(variance), float(-np.expm1(log_alive)))
 
 
+def log_squared_gradient_moments(widths: Sequence[int]) -> LogNormMoments:
+    """Return mean and variance of ln |df / dx|^2 of a He-initialized ReLU network with a scalar readout.
+
+    widths are those of the input and of the ReLU layers, (n_0, ..., n_L); the readout has variance 1 / n_L. Read
+    backwards, every ReLU layer gives a gated chi^2 as in `log_squared_norm_moments`, and the input one without gates:
+    |df / dx|^2 = (chi^2_{k_L} / n_L) prod_{l < L} (2 chi^2_{k_l} / n_l) (2 chi^2_{n_0} / n_0). To leading order the
+    variance is sum_l 5 / n_l + 2 / n_0 over the ReLU layers.
+
+    Args:
+        widths: (n_0, ..., n_L), each at least 1.
+
+    Raises:
+        ValueError: fewer than two widths, or one below 1.
+
+    Reference: Hanin and Nica (2019, arXiv:1812.05994); exact form derived here.
+
+    >>> log_squared_gradient_moments((1, 1)).dead
+    0.5
+    """
+    widths, gates = _checked_widths(widths, None)
+    backwards = log_squared_norm_moments([1, *widths[:0:-1], widths[0]], gated=[*gates, False])
+    # the reversed chain scales by 2 or 1 over its own fan-in, (1, n_L, ..., n_1); the network by 1/n_L, then 2/n_(l-1)
+    own = len(gates) * np.log(2) - np.sum(np.log(widths[1:]))
+    network = len(gates) * np.log(2) - np.sum(np.log(widths[:-1])) - np.log(widths[-1])
+    return LogNormMoments(float(backwards.mean - own + network), backwards.variance, backwards.dead)
+
+
 def leading_log_squared_norm_moments(widths: Sequence[int], *, gated: Sequence[bool] | None = None) -> LogNormMoments:
     """Return the same moments to leading order in 1 / width: ln |J u|^2 ~ N(ln(n_L / n_0) - beta/2, beta).
 

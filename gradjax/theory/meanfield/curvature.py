@@ -42,9 +42,9 @@ def curvature_map(
 ) -> tuple[float, float]:
     """Return the squared extrinsic curvature of a curve one layer on, and its fixed point.
 
-    kappa' = 3 chi_2 / chi_1^2 + kappa / chi_1, in units where a great circle through the sphere of radius
-    sqrt(N q) has curvature 1 / q times N; the fixed point 3 chi_2 / (chi_1 (chi_1 - 1)) exists for chi_1 > 1 only and
-    is infinite otherwise: contraction sharpens every bend.
+    kappa' = 3 chi_2 / chi_1^2 + kappa / chi_1, where kappa is the squared curvature times the width: a great circle on
+    the sphere of radius sqrt(N q) has kappa = 1 / q. The fixed point 3 chi_2 / (chi_1 (chi_1 - 1)) exists for
+    chi_1 > 1 only and is infinite otherwise: contraction sharpens every bend.
 
     Args: as `curvature_gain`, with curvature >= 0.
 
