@@ -20,7 +20,7 @@ from gradjax.theory.isometry import (
 
 @pytest.mark.parametrize(("name", "variance"), [("hard_tanh", 0.25), ("hard_tanh", 2.0), ("tanh", 0.25), ("erf", 2.0)])
 def test_the_double_scaling_limit_is_approached(name, variance):
-    """The distance to the limit falls in proportion to q, so as 1/depth (Bernoulli: 1/depth) with the point retuned."""
+    """With the point retuned to the same variance, sixteen times the depth is at least three times as close."""
     universality = universality_class(name)
     limit = limit_largest_squared_singular_value(universality, variance)
     errors = []
@@ -57,8 +57,9 @@ def test_limit_densities(universality, variance):
     moments = [measure @ x**k + sum(mass * place**k for place, mass in density.atoms) for k in range(4)]
     third = 1 + 3 * variance + 1.5 * variance**2 + (0 if universality == "smooth" else -variance)
     np.testing.assert_allclose(moments[1:], [1, 1 + variance, third], rtol=3e-3)
-    if universality == "smooth" or variance < 1:
-        np.testing.assert_allclose(moments[0], 1, rtol=3e-3)
+    # in the Bernoulli class ln x ~ -variance / (1 + z) towards zero: so much mass lies below the grid's e^-400
+    below = variance / 400 if universality == "bernoulli" else 0.0
+    np.testing.assert_allclose(moments[0] + below, 1, rtol=3e-3)
 
 
 def test_universality_classes():
