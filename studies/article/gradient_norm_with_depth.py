@@ -152,8 +152,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
             Claim(
                 name=f"slope: {pair.name}",
                 measured=result[f"slopes_{index}"].mean(),
-                expected=np.log(result[f"gain_{index}"]) / 2,
-                tolerance=tolerance,
+                expected=float(np.log(result[f"gain_{index}"]) / 2),
+                tolerance=float(tolerance),
                 source="½ ln chi_1 by quadrature; Schoenholz et al. 2017, arXiv:1611.01232",
                 statement=f"{pair.name}: a layer multiplies the gradient norm by e^({{measured:+.4f}})",
             )
