@@ -6,8 +6,8 @@ from gradjax.products.spectrum import (
     log_singular_values,
     log_singular_values_with_error,
     prefix_log_singular_values,
-    singular_vectors,
 )
+from gradjax.products.vectors import singular_vectors
 
 __all__ = [
     "Runs",

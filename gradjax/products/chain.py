@@ -1,6 +1,6 @@
-"""The product of a long chain in graded form: fast blocks while they hold the tolerance, the safe route where they do not."""
+"""The product of a long chain in graded form: fast blocks while they hold the tolerance, else the safe route."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ class State(NamedTuple):
     layer: Array  # how many layers of the segment are in the product
     length: Array  # of the next block
     stuck: Array  # the next layer alone would lose more than it may
-    product: Block | Graded
+    product: Any  # a Graded between the routes, a Block inside the fast one
     kept: Graded  # the products after the wanted depths
 
 

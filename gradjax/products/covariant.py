@@ -1,11 +1,12 @@
 """The singular vectors of a long product, carried to every layer in between.
 
-The right singular vector v_i, pushed through the first l factors, points along z_i; the left one, pulled back through the
-others, along w_i; and d ln sigma_i = sum over l of w_i^T dJ_l z_i / w_i^T J_l z_i, which never needs the product. Neither can
-be had by multiplying: rounding grows along the leading directions and drowns all others. The orthonormalized images Q_l of
-v_1 … v_i do stay right (J_l Q_{l-1} = Q_l R_l); z_i is a combination of the first i of them, and its coefficients are found
-going backward, where the triangular solves with R_l damp errors instead of feeding them: the covariant Lyapunov vectors of
-Ginelli et al. 2007 (arXiv:0706.0510), between two given ends. The w_i are the same for the transposed chain.
+The right singular vector v_i, pushed through the first l factors, points along z_i; the left one, pulled back through
+the others, along w_i; and d ln sigma_i = sum over l of w_i^T dJ_l z_i / w_i^T J_l z_i, which never needs the product.
+Neither can be had by multiplying: rounding grows along the leading directions and drowns all others. The orthonormal
+images Q_l of v_1 … v_i do stay right (J_l Q_{l-1} = Q_l R_l); z_i is a combination of the first i of them, and its
+coefficients are found going backward, where the triangular solves with R_l damp errors instead of feeding them: the
+covariant Lyapunov vectors of Ginelli et al. 2007 (arXiv:0706.0510), between two given ends. The w_i are the same for
+the transposed chain.
 """
 
 import jax.numpy as jnp
@@ -37,9 +38,9 @@ def _orthonormal_step(frame: Array, layer: Array) -> tuple[Array, tuple[Array, A
 
 
 def carried_vectors(stacks: list[Array], start: Array, live: Array) -> list[Array]:
-    """For each stack, (m, n, k): the image of each column of `start` before each factor, as unit vectors, 0 where not live.
+    """For each stack, (m, n, k): the unit image of each column of `start` before each factor, 0 where not live.
 
-    start: (n_0, k), orthonormal, its images after the last factor orthogonal too. live: (k,), the first so many of them.
+    start: (n_0, k), orthonormal, its images after the last factor too. live: (k,), the first so many of them.
     """
     _, steps = orthonormal_images(stacks, start)
     mixture, found = jnp.eye(start.shape[1], dtype=start.dtype), []
@@ -48,7 +49,10 @@ def carried_vectors(stacks: list[Array], start: Array, live: Array) -> list[Arra
         frame, triangle = step
         mixture = _before(mixture, triangle, live)
         vectors = jnp.matmul(frame, mixture, precision=HIGHEST)
-        return mixture, vectors * live[None, :] / jnp.sqrt(jnp.sum(vectors**2, axis=0))[None, :]
+        lengths = jnp.sqrt(jnp.sum(vectors**2, axis=0))
+        return mixture, jnp.where(
+            (live & (lengths > 0))[None, :], vectors / jnp.where(lengths > 0, lengths, 1.0)[None, :], 0.0
+        )
 
     for step in reversed(steps):
         mixture, vectors = lax.scan(back, mixture, step, reverse=True)
@@ -60,7 +64,8 @@ def _before(mixture: Array, triangle: Array, live: Array) -> Array:
     """The coefficients one factor earlier, R⁻¹ · mixture with unit columns; the identity where not live."""
     both = live[:, None] & live[None, :]
     identity = jnp.eye(mixture.shape[0], dtype=mixture.dtype)
-    usable = jnp.where(both, triangle, identity) + jnp.diag(jnp.where(jnp.diagonal(triangle) == 0, 1.0, 0.0) * live)
+    dead = (identity > 0) & (triangle == 0)  # a division by zero otherwise
+    usable = jnp.where(both & ~dead, triangle, identity)
     earlier = lax.linalg.triangular_solve(usable, mixture, left_side=True, lower=False)
     earlier = earlier / jnp.max(jnp.abs(earlier), axis=0)[None, :]
     return jnp.where(both & jnp.isfinite(earlier), earlier, identity)
@@ -109,5 +114,3 @@ def complete(vectors: Array) -> Array:
     """The orthonormal columns with the zero ones after them replaced by an orthonormal rest."""
     basis, triangle = jnp.linalg.qr(vectors)
     return basis * jnp.where(jnp.diagonal(triangle) < 0, -1.0, 1.0).astype(basis.dtype)[None, :]
-
-

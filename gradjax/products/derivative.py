@@ -19,7 +19,7 @@ def vectors(segments: list[Segment], ranks: Array, allowance: float) -> tuple[Ar
     """ln sigma, left and right singular vectors (as columns) of the whole product of padded segments."""
     (product,) = graded_products(segments, ranks, allowance)
     logs, rows = log_values_and_rows(jax.tree.map(lambda leaf: leaf[0], product))
-    logs = jnp.where(jnp.arange(logs.shape[0]) < ranks[-1], logs, -jnp.inf)
+    logs = jnp.where(jnp.arange(logs.shape[0], dtype=jnp.int32) < ranks[-1], logs, -jnp.inf)
     right = complete(rows.T)
     left, _ = orthonormal_images([segment.stack for segment in segments], right)
     return logs, left, right

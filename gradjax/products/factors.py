@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 class Runs(NamedTuple):
@@ -41,7 +41,7 @@ def check_factors(factors) -> Checked:
     """The factors as checked runs; ValueError naming the first one that does not fit."""
     runs = _grouped(factors)
     numpy = all(isinstance(run, np.ndarray) for run in runs.arrays)
-    traced = any(isinstance(run, jax.core.Tracer) for run in runs.arrays)
+    traced = any(isinstance(run, Tracer) for run in runs.arrays)
     concrete = None if traced else tuple(np.asarray(run) for run in runs.arrays)
     if concrete is not None and concrete[0].ndim == 3:
         _check_finite(concrete)
@@ -78,7 +78,7 @@ def _stacked(matrices: list):
 
 class _Matrix(NamedTuple):
     run: Any
-    index: int
+    place: int
 
 
 def _check_stack(stack):
@@ -135,7 +135,11 @@ def _check_finite(concrete: tuple[np.ndarray, ...]) -> None:
 
 def check_tolerance(tolerance) -> float:
     """The tolerance as a float; ValueError unless it is a positive number."""
-    if isinstance(tolerance, jax.core.Tracer) or not np.isscalar(tolerance) or not 0 < float(tolerance) < np.inf:
+    if (
+        isinstance(tolerance, Tracer)
+        or not isinstance(tolerance, int | float | np.number)
+        or not 0 < tolerance < np.inf
+    ):
         raise ValueError(f"tolerance: got {tolerance}; expected a positive Python number (absolute error in ln sigma)")
     return float(tolerance)
 

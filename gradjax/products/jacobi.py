@@ -6,8 +6,10 @@ clusters as well and keep high relative accuracy for every value, because the co
 the ratio of their scales, never by their sizes (Demmel and Veselic 1992; Drmac and Veselic 2008).
 """
 
+import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -16,7 +18,8 @@ from gradjax.products.blocks import scaled_rows
 from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
-QR_SWEEPS = 4
+QR_SWEEPS = 6
+SLACK = 10  # binary orders by which the scales may span more than the values
 MAX_JACOBI_SWEEPS = 40
 
 
@@ -61,8 +64,8 @@ def choose(condition: Array, a: Columns, b: Columns) -> Columns:
     return Columns(jnp.where(condition[:, None], a.unit, b.unit), wide.where(condition, a.scale, b.scale))
 
 
-def rotate(first: Columns, second: Columns) -> tuple[Columns, Columns, Array]:
-    """Make each pair of columns orthogonal, each staying in its place; with the cosine each pair had."""
+def rotate(first: Columns, second: Columns) -> tuple[Columns, Columns]:
+    """Make each pair of columns orthogonal, each staying in its place."""
     swap = (second.scale.exponent > first.scale.exponent) | (
         (second.scale.exponent == first.scale.exponent)
         & (jnp.abs(second.scale.mantissa) > jnp.abs(first.scale.mantissa))
@@ -70,61 +73,83 @@ def rotate(first: Columns, second: Columns) -> tuple[Columns, Columns, Array]:
     large, small = choose(swap, second, first), choose(swap, first, second)
     cosine = jnp.sum(large.unit * small.unit, axis=1)
     rho = wide.ratio(small.scale, large.scale)
+    turn = lean(rho, cosine)
+    shrink = wide.from_float(1 / jnp.sqrt(1 + (rho * turn) ** 2))
+    large_scale, small_scale = wide.multiply(large.scale, shrink), wide.multiply(small.scale, shrink)
+    new_large = unit_columns(large.unit + (rho * rho * turn)[:, None] * small.unit, large_scale)
+    new_small = unit_columns(small.unit - turn[:, None] * large.unit, small_scale)
+    return choose(swap, new_small, new_large), choose(swap, new_large, new_small)
+
+
+def lean(rho: Array, cosine: Array) -> Array:
+    """tan(angle) / rho of the rotation that makes two columns orthogonal, rho ≤ 1 the ratio of their sizes: bounded."""
     apart = (1 - rho) * (1 + rho)
     below = apart + jnp.sqrt(apart * apart + 4 * (rho * cosine) ** 2)
-    lean = jnp.where(below == 0, 0.0, 2 * cosine / jnp.where(below == 0, 1.0, below))  # tan(angle) / rho: bounded
-    shrink = wide.from_float(1 / jnp.sqrt(1 + (rho * lean) ** 2))
-    large_scale, small_scale = wide.multiply(large.scale, shrink), wide.multiply(small.scale, shrink)
-    new_large = unit_columns(large.unit + (rho * rho * lean)[:, None] * small.unit, large_scale)
-    new_small = unit_columns(small.unit - lean[:, None] * large.unit, small_scale)
-    return choose(swap, new_small, new_large), choose(swap, new_large, new_small), jnp.abs(cosine)
+    return jnp.where(below == 0, 0.0, 2 * cosine / jnp.where(below == 0, 1.0, below))
 
 
-def jacobi_sweep(columns: Columns) -> tuple[Columns, Array]:
-    """Every pair once, in n − 1 rounds of n / 2 disjoint pairs (a tournament); and the largest cosine met."""
+def jacobi_sweep(columns: Columns) -> Columns:
+    """Every pair once, in n − 1 rounds of n / 2 disjoint pairs (a tournament)."""
     n = columns.unit.shape[0]
     circle = jnp.concatenate([jnp.array([0]), jnp.roll(jnp.arange(1, n), 1)])
 
-    def round_(state, _):
-        columns, worst = state
-        first = Columns(columns.unit[: n // 2], columns.scale[: n // 2])
-        second = Columns(columns.unit[n // 2 :][::-1], columns.scale[n // 2 :][::-1])
-        first, second, cosine = rotate(first, second)
-        unit = jnp.concatenate([first.unit, second.unit[::-1]])[circle]
-        mantissa = jnp.concatenate([first.scale.mantissa, second.scale.mantissa[::-1]])[circle]
-        exponent = jnp.concatenate([first.scale.exponent, second.scale.exponent[::-1]])[circle]
-        return (Columns(unit, Wide(mantissa, exponent)), jnp.maximum(worst, jnp.max(cosine))), None
+    def round_(columns: Columns, _):
+        backward = jax.tree.map(lambda leaf: leaf[n // 2 :][::-1], columns)
+        first, second = rotate(jax.tree.map(lambda leaf: leaf[: n // 2], columns), backward)
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b[::-1]])[circle], first, second), None
 
-    zero = jnp.zeros((), columns.unit.dtype)
-    (columns, worst), _ = lax.scan(round_, (columns, zero), length=n - 1)
-    return columns, worst
+    return lax.scan(round_, columns, length=n - 1)[0]
 
 
-def singular_values(scale: Wide, right: Array) -> Wide:
-    """The singular values of diag(scale) · right, in descending order."""
-    return orthogonalized(*lax.fori_loop(0, QR_SWEEPS, lambda _, factor: sweep(*factor), (scale, right))).scale
+def singular_values(scale: Wide, right: Array, settled: float) -> Wide:
+    """The singular values of diag(scale) · right, in descending order, each within about `settled` nats."""
+    if right.shape[0] < right.shape[1]:
+        scale, right = sweep(scale, right)
+    orders = max(0, int(math.log2(settled / (16 * float(jnp.finfo(right.dtype).eps)))))
+    near = jnp.max(scale.exponent) - jnp.min(scale.exponent) <= orders + SLACK
+    dense = lax.cond(near, _dense, lambda scale, _: scale, scale, right)
+    enough = near & (jnp.max(dense.exponent) - jnp.min(dense.exponent) <= orders)
+    # a loop of no turns costs nothing also under `vmap`, where both sides of a cond are run
+    scale, right = lax.fori_loop(0, jnp.where(enough, 0, QR_SWEEPS), lambda _, factor: sweep(*factor), (scale, right))
+    rotated = orthogonalized(scale, right, jnp.where(enough, jnp.inf, settled)).scale
+    return wide.where(enough, dense, rotated)
 
 
-def orthogonalized(scale: Wide, right: Array) -> Columns:
+def _dense(scale: Wide, right: Array) -> Wide:
+    """The singular values by one dense decomposition, which loses as many digits as they span."""
+    top = jnp.max(scale.exponent)
+    rows = scale.mantissa * wide.power_of_two(scale.exponent - top, right.dtype)
+    values = wide.from_float(jnp.linalg.svd(rows[:, None] * right, compute_uv=False))
+    return Wide(values.mantissa, values.exponent + top)
+
+
+def orthogonalized(scale: Wide, right: Array, settled: Array | float) -> Columns:
     """diag(scale) · right made a diagonal of singular values times orthonormal rows, in descending order."""
     columns = unit_columns(right, scale)
     if scale.mantissa.shape[0] % 2:
         columns = Columns(jnp.pad(columns.unit, ((0, 1), (0, 0))), wide.append_zero(columns.scale))
-    # quadratic convergence: a sweep that met no cosine above this leaves none above rounding
-    enough = 0.1 * float(jnp.finfo(right.dtype).eps) ** 0.5
 
     def unfinished(state):
-        _, worst, count = state
-        return (worst > enough) & (count < MAX_JACOBI_SWEEPS)
+        columns, count = state
+        return (unsettled(columns) > settled) & (count < MAX_JACOBI_SWEEPS)
 
     def again(state):
-        columns, _, count = state
-        return *jacobi_sweep(columns), count + 1
+        columns, count = state
+        return jacobi_sweep(columns), count + 1
 
-    start = (columns, jnp.full((), jnp.inf, right.dtype), 0)
-    final, _, _ = lax.while_loop(unfinished, again, start)
+    final, _ = lax.while_loop(unfinished, again, (columns, jnp.int32(0)))
     order = wide.argsort_descending(final.scale)[: scale.mantissa.shape[0]]
     return Columns(final.unit[order], final.scale[order])
+
+
+def unsettled(columns: Columns) -> Array:
+    """By how many nats the rotations still to come may change a scale: second order in the cosines, first at a tie."""
+    cosine = jnp.matmul(columns.unit, columns.unit.T, precision=HIGHEST)
+    n = cosine.shape[0]
+    cosine = jnp.where(jnp.eye(n, dtype=bool), 0.0, jnp.abs(cosine))
+    over = wide.ratio(columns.scale[None, :], columns.scale[:, None])
+    under = wide.ratio(columns.scale[:, None], columns.scale[None, :])
+    return jnp.max(jnp.sum(lean(jnp.minimum(over, under), cosine) * cosine, axis=1)) / 2
 
 
 def graded_right(product: Graded) -> tuple[Wide, Array]:
@@ -133,9 +158,9 @@ def graded_right(product: Graded) -> tuple[Wide, Array]:
     return scale, jnp.matmul(rows, product.right[order], precision=HIGHEST)
 
 
-def log_values(product: Graded) -> Array:
-    """ln of the singular values of a graded product, descending."""
-    return wide.log(singular_values(*graded_right(product)))
+def log_values(product: Graded, settled: float) -> Array:
+    """ln of the singular values of a graded product, descending, each within about `settled` nats."""
+    return wide.log(singular_values(*graded_right(product), settled))
 
 
 def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
@@ -143,5 +168,5 @@ def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
 
     Without the sweeps first: each of them exchanges the left and right vectors.
     """
-    columns = orthogonalized(*graded_right(product))
+    columns = orthogonalized(*graded_right(product), float(jnp.finfo(product.right.dtype).eps))
     return wide.log(columns.scale), columns.unit

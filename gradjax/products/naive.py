@@ -28,10 +28,10 @@ def naive_log_singular_values(factors):
 
 @jax.jit
 def _product_then_svd(runs: Runs):
-    product = None
-    for run in runs.arrays:
-        first = run[..., 0, :, :]
-        product = first if product is None else jnp.matmul(first, product, precision=HIGHEST)
+    product = runs.arrays[0][..., 0, :, :]
+    for i, run in enumerate(runs.arrays):
+        if i:
+            product = jnp.matmul(run[..., 0, :, :], product, precision=HIGHEST)
         later = jnp.moveaxis(run[..., 1:, :, :], -3, 0)
         product, _ = jax.lax.scan(lambda p, layer: (jnp.matmul(layer, p, precision=HIGHEST), None), product, later)
     return jnp.log(jnp.linalg.svd(product, compute_uv=False))

@@ -27,7 +27,7 @@ def _ranks_of_complete_blocks(runs: Sequence[np.ndarray]) -> list[int] | None:
     """The closed form where every layer joins all its live rows to all its live columns; None where one does not."""
     live, before = [], None
     for run in runs:
-        rows, columns = run.any(axis=2), run.any(axis=1)
+        rows, columns = np.asarray(run.any(axis=2)), np.asarray(run.any(axis=1))
         if not np.array_equal(run, rows[:, :, None] & columns[:, None, :]):
             return None
         meeting = columns.copy()
@@ -90,8 +90,10 @@ class _DisjointPaths:
 
     def _reroute(self, level: int, end: int) -> bool:
         """Look for another way on from a path's end, moving other paths aside; True where there is one."""
-        start = (level, end, 1)
-        parent, seen, stack = {start: start}, [list(masks) for masks in self.lost], [start]
+        start: tuple[int, int, int] = (level, end, 1)
+        parent: dict[tuple[int, int, int], tuple[int, int, int]] = {start: start}
+        seen = [list(masks) for masks in self.lost]
+        stack: list[tuple[int, int, int]] = [start]
         seen[1][level] |= 1 << end
         while stack:
             node = stack.pop()

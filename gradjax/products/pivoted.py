@@ -1,16 +1,16 @@
 """The safe route: one layer at a time, eliminated with complete pivoting in wide numbers.
 
-The product so far is kept as P = X · diag(d) · T with X and T well conditioned and every scale in d. A new layer is first
-factored on its own, where its entries are still exact, J = A · diag(a) · B with |A|, |B| ≤ 1, and only then combined:
-diag(a) (B X) diag(d) is a well-conditioned matrix between two scalings, and once it is eliminated in turn, A takes its
-place at the left. Elimination commutes with the scaling of rows and of columns, so layers diag(phi') W and W diag(c) keep
-what is small in them however many decades they span, where orthogonal reduction loses it to what is large (Demmel, Gu,
-Eisenstat, Slapnicar, Veselic, Drmac 1999). A pivot is exactly zero when nothing is left, and only then.
+The product so far is kept as P = X · diag(d) · T with X and T well conditioned and every scale in d. A new layer is
+first factored on its own, where its entries are still exact: J = A · diag(a) · B with |A|, |B| ≤ 1. Only then is it
+combined: diag(a) (B X) diag(d) is a well-conditioned matrix between two scalings, and once it is eliminated in turn, A
+takes its place at the left. Elimination commutes with the scaling of rows and of columns, so layers diag(phi') W and
+W diag(c) keep what is small in them however many decades they span, where orthogonal reduction loses it to what is
+large (Demmel, Gu, Eisenstat, Slapnicar, Veselic, Drmac 1999). A pivot is exactly zero when nothing is left, and only
+then.
 """
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 

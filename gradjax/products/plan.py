@@ -1,7 +1,7 @@
-"""How the loops over depth will run, settled before they start: segments of one square size, and the wanted depths in them.
+"""How the loops over depth will run, settled before they start: segments of one size, and the wanted depths in them.
 
-Widths that change would give every layer a program of its own. Neighbouring factors are instead padded with zeros to one
-size, which elimination passes over exactly, as long as that does not more than double a width worth the name.
+Widths that change would give every layer a program of its own. Neighbouring factors are instead padded with zeros to
+one size, which elimination passes over exactly, as long as that does not more than double a width worth the name.
 """
 
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class Segment(NamedTuple):
 
     @property
     def slots(self) -> np.ndarray:
-        """For each factor, which wanted depth of the segment comes next at or after it; one past the last where none."""
+        """For each factor, which wanted depth of the segment comes next at or after it; one past the last: none."""
         return np.searchsorted(np.array(self.depths, int), self.numbers)
 
     @property
@@ -86,7 +86,7 @@ def _padded(runs: list, xp):
 
 
 def leading_inputs(segments: list[Segment]) -> list[Array]:
-    """For each segment, (m, n): from which inputs of each factor a path leads to the next wanted depth at or after it."""
+    """For each segment, (m, n): from which inputs of each factor a path leads to the next wanted depth."""
     found, onward = [], None
     for segment in reversed(segments):
         size = segment.stack.shape[-1]
@@ -103,7 +103,7 @@ def leading_inputs(segments: list[Segment]) -> list[Array]:
 
 
 def provable_ranks(segments: list[Segment]) -> Array:
-    """What a trace can prove of the rank of every prefix: the narrowest layer so far, counting vertices that paths reach.
+    """What a trace can prove of the rank of every prefix: the narrowest layer so far, counting reached vertices.
 
     A row counts as reached where a path from the first width leads to it, and goes on counting where the next factor
     looks at it.

@@ -10,8 +10,7 @@ import numpy as np
 from jax import Array
 
 from gradjax.products.chain import graded_products
-from gradjax.products.covariant import complete
-from gradjax.products.derivative import NEAR, spectrum_change, vectors
+from gradjax.products.derivative import NEAR, spectrum_change
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
 from gradjax.products.jacobi import log_values
 from gradjax.products.pattern import generic_ranks
@@ -21,7 +20,7 @@ MOVED = 4.0  # the rounding units by which every entry is moved at most in the r
 SAFETY = 20.0  # the bound over the root mean square of what those runs moved
 MARGIN = 0.2  # of the tolerance: what a block may lose is estimated from its smallest pivot, and may be more
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
-LOST = 1.0  # a value that rounding may move by more nats than this says nothing
+LOST = 5.0  # a value that rounding may move by more nats than this says nothing
 
 
 def log_singular_values(factors, *, tolerance: float = 1e-9):
@@ -77,7 +76,7 @@ def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes)
     runs, xp = (padded(checked.runs), np) if checked.numpy else (checked.runs, jnp)
     with jax.enable_x64(runs.arrays[0].dtype == np.float64) if checked.numpy else contextlib.nullcontext():
-        values, errors = (xp.asarray(a) for a in run(runs, _ranks(checked)))
+        values, errors = (xp.asarray(a) for a in run(runs, concrete_ranks(checked)))
     counts = np.array([checked.count(d) for d in depths])
     rows = np.array([ascending.index(d) for d in depths])
     beyond = np.arange(counts.max()) >= counts[:, None]
@@ -91,7 +90,7 @@ def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     return cut(values, -np.inf), cut(errors, 0.0)
 
 
-def _ranks(checked: Checked):
+def concrete_ranks(checked: Checked):
     """The generic rank of every prefix from the concrete zero pattern, (..., depth); None inside a trace."""
     if checked.concrete is None:
         return None
@@ -127,17 +126,17 @@ def _differentiable(depths, tolerance, probes):
     def measure_jvp(primals, tangents):
         (runs, ranks), (moves, _) = primals, tangents
         values, errors = measure(runs, ranks)
-        safe, _ = _finite_or_identity(runs)
+        safe, _ = finite_or_identity(runs)
         ranks = provable_ranks(make_segments(safe, depths)) if ranks is None else ranks
         near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
-        allowance = _allowance(tolerance, ranks.shape[0], values.dtype)
-        changes = spectrum_change(safe, ranks, moves, values, depths=depths, allowance=allowance, near=near)
+        allowed = allowance(tolerance, ranks.shape[0], values.dtype)
+        changes = spectrum_change(safe, ranks, moves, values, depths=depths, allowance=allowed, near=near)
         return (values, errors), (changes, jnp.zeros_like(errors))
 
     return measure
 
 
-def _finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
+def finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
     """The factors, or identities in place of them all where one is not finite; and whether all are."""
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(run)) for run in runs.arrays]))
     safe = jax.tree.map(lambda run: jnp.where(finite, run, jnp.eye(*run.shape[1:], dtype=run.dtype)), runs)
@@ -145,7 +144,7 @@ def _finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
 
 
 def _member(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Array]:
-    safe, finite = _finite_or_identity(runs)
+    safe, finite = finite_or_identity(runs)
     segments = make_segments(safe, depths)
     ranks = provable_ranks(segments) if ranks is None else ranks
     if probes:  # one program for all runs: compiling it twice costs more than running it
@@ -158,15 +157,17 @@ def _member(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Arr
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def _allowance(tolerance: float, depth: int, dtype) -> float:
+def allowance(tolerance: float, depth: int, dtype) -> float:
     """What one layer may lose: the losses of independent roundings add up like a random walk."""
     return MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth)
 
 
 def _values(segments: list[Segment], ranks: Array, tolerance: float) -> list[Array]:
     """ln sigma after each wanted depth."""
-    groups = graded_products(segments, ranks, _allowance(tolerance, ranks.shape[0], segments[0].stack.dtype))
-    return [row for group in groups for row in jax.lax.map(log_values, group)]
+    eps = float(jnp.finfo(segments[0].stack.dtype).eps)
+    groups = graded_products(segments, ranks, allowance(tolerance, ranks.shape[0], segments[0].stack.dtype))
+    settle = functools.partial(log_values, settled=max(0.01 * tolerance, 4 * eps))
+    return [row for group in groups for row in jax.lax.map(settle, group)]
 
 
 def jittered(segments: list[Segment], seed: Array) -> list[Segment]:
@@ -178,7 +179,8 @@ def jittered(segments: list[Segment], seed: Array) -> list[Segment]:
     def move(segment: Segment) -> Segment:
         stack = segment.stack
         size = MOVED * float(jnp.finfo(stack.dtype).eps)
-        return segment._replace(stack=stack * (1 + jnp.where(seed == 0, 0.0, size) * _noise(stack.shape, seed, stack.dtype)))
+        relative = jnp.where(seed == 0, 0.0, size) * _noise(stack.shape, seed, stack.dtype)
+        return segment._replace(stack=stack * (1 + relative))
 
     return [move(segment) for segment in segments]
 
@@ -191,59 +193,13 @@ def _noise(shape: tuple[int, ...], seed: Array, dtype) -> Array:
     return ((bits >> 8).astype(jnp.int32).astype(dtype) * 2.0**-23 - 1.0).reshape(shape)
 
 
-def singular_vectors(factors, *, tolerance: float = 1e-9):
-    """ln sigma, U and V^T of the whole product: orthonormal columns, orthonormal rows, each with its log scale.
-
-    Args:
-        factors, tolerance: as in `log_singular_values`.
-
-    Returns (k,), (n_L, k), (k, n_0), with any batch axes before them. Where values coincide the vectors are one choice of
-    many; those of a value that is zero complete the others.
-
-    >>> import numpy as np
-    >>> logs, left, right = singular_vectors(np.array([[[0.0, 2.0], [3.0, 0.0]]] * 2))
-    >>> logs.round(6).tolist(), np.abs(left @ np.diag(np.exp(logs)) @ right).round(6).tolist()
-    ([1.791759, 1.791759], [[6.0, 0.0], [0.0, 6.0]])
-    """
-    checked = check_factors(factors)
-    tolerance = check_tolerance(tolerance)
-    if not checked.numpy:
-        return _vectors(checked.runs, _ranks(checked), widths=checked.widths, tolerance=tolerance)
-    with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
-        found = _vectors(checked.runs, _ranks(checked), widths=checked.widths, tolerance=tolerance)
-        return tuple(np.asarray(part) for part in found)
-
-
-@functools.partial(jax.jit, static_argnames=("widths", "tolerance"))
-def _vectors(runs: Runs, ranks, *, widths, tolerance) -> tuple[Array, Array, Array]:
-    def one(runs: Runs, ranks):
-        safe, finite = _finite_or_identity(runs)
-        segments = make_segments(safe, (len(widths) - 1,))
-        ranks = provable_ranks(segments) if ranks is None else ranks
-        logs, left, right = vectors(segments, ranks, _allowance(tolerance, ranks.shape[0], safe.arrays[0].dtype))
-        count = min(widths[0], widths[-1])
-        logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
-        left, right = (_true_columns(v, logs, width) for v, width in ((left, widths[-1]), (right, widths[0])))
-        return tuple(jnp.where(finite, part, jnp.nan) for part in (logs, left, right.T))
-
-    ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
-    for _ in runs.arrays[0].shape[:-3]:
-        one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
-    return one(runs, ranks)
-
-
-def _true_columns(columns: Array, logs: Array, width: int) -> Array:
-    """The vectors of nonzero values without the padding, completed to an orthonormal set of as many as there are values."""
-    padded = jnp.pad(columns, ((0, 0), (0, max(logs.shape[0] - columns.shape[1], 0))))[:width, : logs.shape[0]]
-    return complete(jnp.where(jnp.isfinite(logs)[None, :], padded, 0.0))
-
-
 def _row(values: Array, probes: Array, rank: Array, width: int) -> tuple[Array, Array]:
     """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost."""
     eps = float(jnp.finfo(values.dtype).eps)
     proven = jnp.arange(values.shape[0], dtype=jnp.int32) >= rank
     vanished = jnp.isneginf(values) | jnp.any(jnp.isneginf(probes), axis=0)
-    moved = jnp.sqrt(jnp.mean((jnp.where(vanished, 0.0, probes - jnp.where(vanished, 0.0, values))) ** 2, axis=0))
+    distance = jnp.where(vanished[None, :], 0.0, probes - jnp.where(vanished, 0.0, values)[None, :])
+    moved = jnp.sqrt(jnp.sum(distance**2, axis=0) / max(probes.shape[0], 1))
     known = ~proven & ~vanished & (SAFETY * moved < LOST)
     bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))

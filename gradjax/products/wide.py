@@ -23,7 +23,7 @@ class Wide(NamedTuple):
     mantissa: Array
     exponent: Array
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> "Wide":  # pyright: ignore[reportIncompatibleMethodOverride]: an array, not a pair
         return Wide(self.mantissa[index], self.exponent[index])
 
 
