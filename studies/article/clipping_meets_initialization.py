@@ -88,7 +88,7 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     result = _before(config, data) | {"theory_gradients": _theory(config, data)}
     settings = dataclasses.replace(config, plant="", seed=0)  # what the one program depends on
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    points = _weight_stds(config), jnp.array(config.rates), _networks(config, config.seeds), keys
+    points = _weight_stds(config), jnp.array(config.rates, jnp.float32), _networks(config, config.seeds), keys
     acting = [0 if config.plant == "idle_clips" else clip for clip in range(len(CLIPS))]
 
     def run(clip: int):
@@ -108,7 +108,7 @@ def compute(config: Config) -> dict[str, np.ndarray]:
 
 def _weight_stds(config: Config) -> jax.Array:
     same = {"all_critical": "critical", "all_vanishing": "vanishing"}.get(config.plant)
-    return jnp.array([WEIGHT_STDS[same or name] for name in WEIGHT_STDS])
+    return jnp.array([WEIGHT_STDS[same or name] for name in WEIGHT_STDS], jnp.float32)
 
 
 def _networks(config: Config, count: int):
@@ -268,7 +268,7 @@ def _plot_table(ax, result) -> None:
         word = "trained" if value >= TRAINED else "not trained"
         word += f"\n({broken[clip, start].mean():.0%} of runs: NaN)" if broken[clip, start].any() else ""
         ax.text(
-            start, clip, f"{value:.0%}\n{word}", ha="center", va="center", color="white" if value < 0.6 else "black"
+            start, clip, f"{value:.0%}\n{word}", ha="center", va="center", color="white" if value < 0.5 else "black"
         )
     ax.set(xticks=range(len(WEIGHT_STDS)), xticklabels=list(WEIGHT_STDS), yticks=range(len(CLIPS)))
     ax.set(yticklabels=[label.replace("clip by ", "clip by\n") for label in CLIPS])
