@@ -22,6 +22,8 @@ class State(NamedTuple):
     stuck: Array  # the next layer alone would lose more than it may
     product: Any  # a Graded between the routes, a Block inside the fast one
     kept: Graded  # the products after the wanted depths
+    leads: Array  # which inputs of each factor lead anywhere, once `explored`
+    explored: Array
 
 
 class Orders(NamedTuple):
@@ -29,7 +31,6 @@ class Orders(NamedTuple):
 
     stack: Array
     rank: Array
-    leads: Array
     stops: Array
     slots: Array
 
@@ -40,12 +41,14 @@ def graded_products(segments: list[Segment], ranks: Array, allowance: float) -> 
     ranks: (depth,), what the zero pattern allows each prefix. allowance: what a single layer's rounding may cost, nats.
     """
     product, found = pivoted.identity(segments[0].stack.shape[-1], segments[0].stack.dtype), []
-    for segment, leads in zip(segments, leading_inputs(segments), strict=True):
+    for index, segment in enumerate(segments):
         rank = ranks[segment.start : segment.start + segment.stack.shape[-3]]
         product = _fitted(product, segment.stack.shape[-1], rank[0])
         places = (jnp.asarray(table, jnp.int32) for table in (segment.stops, segment.slots))
-        orders = Orders(segment.stack, rank, leads, *places)
-        product, kept = _run(product, orders, len(segment.depths), allowance)
+        orders = Orders(segment.stack, rank, *places)
+        product, kept = _run(
+            product, orders, len(segment.depths), allowance, lambda i=index: leading_inputs(segments)[i]
+        )
         found.append(kept)
     return [kept for kept, segment in zip(found, segments, strict=True) if segment.depths]
 
@@ -56,15 +59,16 @@ def _fitted(product: Graded, size: int, rank: Array) -> Graded:
     return pivoted.regrade(product, rank) if size < product.right.shape[0] else product
 
 
-def _run(product: Graded, orders: Orders, wanted: int, allowance: float) -> tuple[Graded, Graded]:
+def _run(product: Graded, orders: Orders, wanted: int, allowance: float, explore) -> tuple[Graded, Graded]:
     """The product after all layers of a segment, and after each of its wanted depths."""
     depth = orders.stack.shape[0]
 
     def alternate(state: State) -> State:
-        return _safe_if_stuck(_fast_while_it_holds(state, orders, allowance), orders)
+        return _safe_if_stuck(_fast_while_it_holds(state, orders, allowance), orders, explore)
 
     kept = jax.tree.map(lambda leaf: jnp.zeros((wanted, *leaf.shape), leaf.dtype), product)
-    start = State(jnp.int32(0), jnp.int32(1), jnp.asarray(False), product, kept)
+    no = jnp.asarray(False)
+    start = State(jnp.int32(0), jnp.int32(1), no, product, kept, jnp.zeros(orders.stack.shape[:2], bool), no)
     final = lax.while_loop(lambda state: state.layer < depth, alternate, start)
     return final.product, final.kept
 
@@ -91,25 +95,29 @@ def _try_block(state: State, orders: Orders, allowance: float) -> State:
     after, loss = blocks.advance(state.product, orders.stack, state.layer, length, orders.rank[end - 1])
     accepted = loss <= allowance * jnp.sqrt(length.astype(loss.dtype))
     graded = Graded(wide.from_float(after.left), after.scale, after.right)
-    return State(
-        jnp.where(accepted, end, state.layer),
-        blocks.next_length(length, loss, accepted, allowance),
-        ~accepted & (length == 1),
-        _choose(accepted, after, state.product),
-        _keep(state.kept, graded, end, accepted, orders),
+    return state._replace(
+        layer=jnp.where(accepted, end, state.layer),
+        length=blocks.next_length(length, loss, accepted, allowance),
+        stuck=~accepted & (length == 1),
+        product=_choose(accepted, after, state.product),
+        kept=_keep(state.kept, graded, end, accepted, orders),
     )
 
 
-def _safe_if_stuck(state: State, orders: Orders) -> State:
+def _safe_if_stuck(state: State, orders: Orders, explore) -> State:
     """One layer by the safe route where the fast one would lose too much."""
+
+    def look_ahead(state: State) -> State:
+        return state._replace(leads=explore(), explored=jnp.asarray(True))
 
     def absorb(state: State) -> State:
         layer = state.layer
-        product = pivoted.absorb(state.product, orders.stack[layer], orders.leads[layer], orders.rank[layer])
+        product = pivoted.absorb(state.product, orders.stack[layer], state.leads[layer], orders.rank[layer])
         kept = _keep(state.kept, product, layer + 1, jnp.asarray(True), orders)
-        return State(layer + 1, state.length, jnp.asarray(False), product, kept)
+        return state._replace(layer=layer + 1, stuck=jnp.asarray(False), product=product, kept=kept)
 
-    # a loop of one turn or none, which `vmap` runs only when some member needs it; a cond would always run
+    # loops of one turn or none, which `vmap` runs only when some member needs them; a cond would always run
+    state = lax.while_loop(lambda state: state.stuck & ~state.explored, look_ahead, state)
     return lax.while_loop(lambda state: state.stuck, absorb, state)
 
 

@@ -131,7 +131,7 @@ def orthogonalized(scale: Wide, right: Array, settled: Array | float) -> Columns
 
     def unfinished(state):
         columns, count = state
-        return (unsettled(columns) > settled) & (count < MAX_JACOBI_SWEEPS)
+        return ~(unsettled(columns) <= settled) & (count < MAX_JACOBI_SWEEPS)
 
     def again(state):
         columns, count = state
