@@ -148,9 +148,11 @@ def _member(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Arr
     segments = make_segments(safe, depths)
     ranks = provable_ranks(segments) if ranks is None else ranks
     if probes:  # one program for all runs: compiling it twice costs more than running it
-        runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, tolerance))(jnp.arange(1 + probes))
+        runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, tolerance, 0.0))(
+            jnp.arange(1 + probes)
+        )
     else:
-        runs_of = [values[None] for values in _values(segments, ranks, tolerance)]
+        runs_of = [values[None] for values in _values(segments, ranks, tolerance, 0.01 * tolerance)]
     width = max(measured.shape[1] for measured in runs_of)
     rows = [_row(m[0], m[1:], ranks[d - 1], width) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
@@ -162,11 +164,11 @@ def allowance(tolerance: float, depth: int, dtype) -> float:
     return MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth)
 
 
-def _values(segments: list[Segment], ranks: Array, tolerance: float) -> list[Array]:
-    """ln sigma after each wanted depth."""
+def _values(segments: list[Segment], ranks: Array, tolerance: float, settled: float) -> list[Array]:
+    """ln sigma after each wanted depth; probes would not see what an early stop leaves out, so they allow none."""
     eps = float(jnp.finfo(segments[0].stack.dtype).eps)
     groups = graded_products(segments, ranks, allowance(tolerance, ranks.shape[0], segments[0].stack.dtype))
-    settle = functools.partial(log_values, settled=max(0.01 * tolerance, 4 * eps))
+    settle = functools.partial(log_values, settled=max(settled, 4 * eps))
     return [row for group in groups for row in jax.lax.map(settle, group)]
 
 
