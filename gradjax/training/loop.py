@@ -72,7 +72,8 @@ def train(
     Args:
         layers: a sequence of callable pytrees (see `gradjax.chain.as_layers`); only parameters are trained.
         loss: `(outputs, targets) -> real scalar`, of a batch; `cross_entropy` is one.
-        optimizer: any optax optimizer, clippers and all; it may hold traced numbers.
+        optimizer: any optax optimizer, clippers and all; it may hold traced numbers. One that takes the loss as
+            `value=` is given it.
         data: (inputs, targets), arrays with one leading axis of examples.
         steps: the number of steps, at least 1.
         batch_size: examples a step; None takes all of them at every step. Epochs are drawn without replacement, what
@@ -103,14 +104,14 @@ def train(
     order = _batches(as_key(key), len(inputs), batch_size, steps)
     _admit_loss(loss, entries, inputs, targets, order)
     gradient = _per_example_gradient if per_example else _mean_gradient
-    theta = _parameters(entries)
+    theta, guided = _parameters(entries), optax.with_extra_args_support(optimizer)
 
     def step(carry, batch):
         theta, state = carry
         x, y = (inputs, targets) if batch is None else (inputs[batch], targets[batch])
         network = [_at(entry, p) for entry, p in zip(entries, theta, strict=True)]
         (value, outputs), given, mean = gradient(loss, [_untied(entry) for entry in network], x, y)
-        update, state = optimizer.update(_tied(entries, given, int(per_example)), state, theta)
+        update, state = guided.update(_tied(entries, given, int(per_example)), state, theta, value=value)
         theta: Any = optax.apply_updates(theta, update)
         tied = _tied(entries, mean, 0)
         good = jnp.isfinite(value) & all_finite(tied) & all_finite(theta)
