@@ -265,7 +265,7 @@ def _plot_table(ax, result) -> None:
     means, broken = result["test_accuracy"].mean(axis=-1), ~np.isfinite(result["final_loss"])
     ax.imshow(means, vmin=0, vmax=1, aspect="auto")
     for (clip, start), value in np.ndenumerate(means):
-        word = "trained" if value >= TRAINED else "not trained"
+        word = "not trained" if value < GUESSING else "in part" if value < 0.5 else "trained"
         word += f"\n({broken[clip, start].mean():.0%} of runs: NaN)" if broken[clip, start].any() else ""
         ax.text(
             start, clip, f"{value:.0%}\n{word}", ha="center", va="center", color="white" if value < 0.5 else "black"
