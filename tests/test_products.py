@@ -58,6 +58,7 @@ def test_the_largest_values_make_the_frobenius_norm(factors):
     agree(np.logaddexp.reduce(2 * log_singular_values(factors)), 2 * np.log(np.linalg.norm(product)))
 
 
+@pytest.mark.slow
 def test_leaving_out_an_output_interlaces(factors):
     whole, cut = log_singular_values(factors), log_singular_values([*factors[:-1], factors[-1][1:]])
     assert len(cut) == WIDTH - 1
@@ -71,6 +72,7 @@ def test_the_naive_route_fails_where_the_identities_hold(factors):
     agree(naive_log_singular_values(factors)[0], log_singular_values(factors)[0])
 
 
+@pytest.mark.slow
 def test_every_prefix_equals_its_own_product(factors):
     depths = [DEPTH, 1, 7, 8]
     values, errors = prefix_log_singular_values(factors, depths)
@@ -94,6 +96,7 @@ def test_runs_matrices_and_a_stack_are_one_thing(factors):
     agree(log_singular_values(Runs((factors[:9], factors[9:]))), whole)
 
 
+@pytest.mark.slow
 def test_wide_segments_of_different_sizes():
     sizes = (300, 140, 140, 60, 60, 100)
     matrices = [gaussian(m, n) for n, m in itertools.pairwise(sizes)]
@@ -110,6 +113,7 @@ def test_a_batch_is_its_members():
     agree(values[1, 2], log_singular_values(batch[1, 2]))
 
 
+@pytest.mark.slow
 def test_a_member_that_is_not_finite_is_alone_nan():
     batch = gaussian(3, 5, 4, 4)
     batch[1, 2, 0, 0] = np.inf
@@ -168,6 +172,7 @@ def test_vectors_diagonalize_the_product():
     np.testing.assert_allclose(right @ right.T, np.eye(4), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_vectors_of_a_bottleneck_are_completed():
     logs, left, right = singular_vectors([gaussian(1, 3), gaussian(4, 1)])
     assert np.isneginf(logs).tolist() == [False, True, True]

@@ -62,6 +62,7 @@ def test_reverse_mode_is_the_transpose_of_forward_mode(x64):
     np.testing.assert_allclose(paired, weights @ forward(factors, moves), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_sum_differentiates_to_the_inverses(x64):
     """Σ ln sigma = Σ ln |det J_l|, whose gradient is J_l^-T, at a depth where the product has no digits left."""
     stack = jnp.asarray(np.random.default_rng(3).normal(size=(200, 4, 4)))
@@ -80,6 +81,7 @@ def test_a_repeated_pair_shares_the_mean_of_its_derivatives(x64):
     np.testing.assert_allclose(change[1:3], expected[1:3].mean(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_all_equal_values_share_one_derivative(x64):
     factors = list(np.linalg.qr(np.random.default_rng(6).normal(size=(50, 5, 5)))[0])
     moves = random(*[(5, 5)] * 50, seed=7)
@@ -87,6 +89,7 @@ def test_all_equal_values_share_one_derivative(x64):
     np.testing.assert_allclose(forward(factors, moves), mean, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_values_that_are_zero_have_derivative_zero_and_the_others_their_own(x64):
     factors = random((4, 4), (2, 4), (4, 2), seed=8)
     moves = random((4, 4), (2, 4), (4, 2), seed=9)
@@ -108,6 +111,7 @@ def test_a_dead_unit_never_makes_a_nan(x64):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_prefixes_differentiate_row_by_row(x64):
     stack = jnp.asarray(np.random.default_rng(11).normal(size=(5, 3, 3)))
     whole = jax.jacfwd(lambda f: prefix_log_singular_values(f, [2, 5])[0])(stack)
