@@ -12,6 +12,14 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(autouse=True)
+def _x64_as_before():
+    """The command line, which some tests run in this process, sets the flag and owns its process: not this one."""
+    before = jax.config.read("jax_enable_x64")
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
 def _with_x64(enabled):
     before = jax.config.read("jax_enable_x64")
     jax.config.update("jax_enable_x64", enabled)

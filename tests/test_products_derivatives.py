@@ -44,7 +44,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [n if n == "a long chain" else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_forward_mode_equals_a_finite_difference(x64, name):
     factors = CASES[name]
     moves = [f * m for f, m in zip(factors, random(*[f.shape for f in factors], seed=1), strict=True)]
@@ -103,6 +103,7 @@ def test_values_that_are_zero_have_derivative_zero_and_the_others_their_own(x64)
     np.testing.assert_allclose(change, forward(turned, moved), rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_dead_unit_never_makes_a_nan(x64):
     stack = np.random.default_rng(10).normal(size=(6, 4, 4))
     stack[1, 2] = 0.0
@@ -120,6 +121,7 @@ def test_prefixes_differentiate_row_by_row(x64):
     assert (np.asarray(whole[0, :, 2:]) == 0).all()
 
 
+@pytest.mark.slow
 def test_a_spectrum_can_be_a_training_loss():
     """Gradient descent on the squared log singular values makes a product isometric, in float32."""
     stack = jnp.asarray(np.random.default_rng(12).normal(size=(6, 3, 3)), jnp.float32)

@@ -121,6 +121,7 @@ def a_training(optimizer, steps=6, width=8, examples=16):
     return train(layers, cross_entropy, optimizer, (x, labels), steps=steps)
 
 
+@pytest.mark.slow
 def test_within_a_training_it_agrees_with_the_trace():
     result = a_training(record(optax.sgd(0.1), stacked=lambda name, leaf: leaf.ndim == 3 or name.startswith("[1]")))
     flight = read(result.opt_state)

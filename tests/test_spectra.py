@@ -52,6 +52,7 @@ def test_rank_lost_through_dead_units_is_minus_infinity(x64):
     np.testing.assert_array_equal(np.isneginf(values), np.arange(4) >= rank)
 
 
+@pytest.mark.slow
 def test_a_batch_a_trace_and_a_default_choice_of_depths(x64):
     layers = mlp(0, [3] * 31, "tanh", "mean_field", dtype=jnp.float64, final_activation="tanh")
     x = jax.random.normal(jax.random.key(1), (2, 3))
@@ -66,7 +67,11 @@ def test_a_batch_a_trace_and_a_default_choice_of_depths(x64):
 
 @pytest.mark.parametrize(
     ("activation", "kernel", "sizes"),
-    [("tanh", "mean_field", [6] * 10), ("linear", "orthogonal", [9] * 4), ("relu", "he_normal", [12, 12, 2, 12])],
+    [
+        ("tanh", "mean_field", [6] * 10),
+        pytest.param("linear", "orthogonal", [9] * 4, marks=pytest.mark.slow),
+        pytest.param("relu", "he_normal", [12, 12, 2, 12], marks=pytest.mark.slow),
+    ],
 )
 def test_the_leading_values_are_those_of_the_whole(activation, kernel, sizes, x64):
     layers, x = mlp(0, sizes, activation, kernel, dtype=jnp.float64), jnp.ones(sizes[0]) / 2

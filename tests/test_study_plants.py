@@ -1,4 +1,7 @@
-"""Every claim of every study can fail: a planted fault makes it, and nothing fails without one (quick preset)."""
+"""Every claim of every study can fail: a planted fault makes it, and nothing fails without one (quick preset).
+
+Each study runs once for every fault, so these are marked slow; .ci/run runs them all.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -12,6 +15,7 @@ from gradjax.study.claims import check_claims
 PROJECT = contract.discover(Path(__file__).resolve().parents[1] / "studies")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", PROJECT, ids=lambda study: study.name)
 def test_a_plant_makes_its_claims_fail_and_nothing_fails_without_one(study, x64):
     module = study.module

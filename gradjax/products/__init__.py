@@ -11,14 +11,18 @@ come with an infinite error. A member of a batch that is not finite is NaN, alon
 
 Measured, not proven: the error bound. Beside the reported run two or three others have every entry moved by a few
 rounding units; the bound is twenty times what that moves a value and its neighbours, and infinite where the value is
-lost. It is about a hundred times the true error in the median. The error itself stays within `tolerance` where the
-blocks decide it; below that it is set by the conditioning of the factors.
-In float32 the tolerance is not taken below ten thousand rounding units (1e-3 nats).
+lost. On the tested cases it is one to a thousand times the true error in the median. The error itself stays within
+`tolerance` where the blocks decide it; below that it is set by the conditioning of the factors. In float32 the
+tolerance is not taken below ten thousand rounding units (1e-3 nats).
 
-Not known: chains of triangular layers a thousand deep lose up to 1e-7 although rounding their entries would lose far
-less: elimination fills their structural zeros. Entries below the smallest normal number count as zero. Derivatives of
-layers whose rows span d decades are right to about 10^d rounding units. Where singular values coincide within ten
-tolerances they share the mean derivative, and their vectors are one choice of many.
+Not reached: chains of triangular layers lose digits although rounding their entries would lose far less, because
+elimination fills their structural zeros: 1.2e-7 at width 16 and depth 1000; of a strictly triangular chain of width 64
+and depth 10 eight values are wrong by up to 6e-3, and eight are given up, all within their bounds. After 100 000
+Gaussian layers of width 16 the error is 1.6e-8. `tests/test_products_truth.py` keeps these in view.
+
+Not known: entries below the smallest normal number count as zero. Derivatives of layers whose rows span d decades are
+right to about 10^d rounding units. Where singular values coincide within ten tolerances they share the mean
+derivative, and their vectors are one choice of many.
 """
 
 from gradjax.products.factors import Runs
