@@ -29,7 +29,7 @@ from gradjax.numerics import (
 )
 
 
-def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None) -> list:
+def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None, model: Callable | None = None) -> list:
     """The exact gradient of the loss with respect to every layer's parameters, by jax.grad: ∂ loss(f(x)) / ∂ θ_l.
 
     Args:
@@ -37,6 +37,7 @@ def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None)
         layers: a sequence of callable pytrees (see `gradjax.chain.as_layers`).
         x: one activation, or with `batch_axis=0` a batch.
         batch_axis: None or 0.
+        model: the whole model, if there is one: refused where the layers compose to something else.
 
     Returns:
         One pytree a layer, of the layer's own structure, None at every leaf that is no parameter. A `Stack` gives
@@ -52,7 +53,7 @@ def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None)
     >>> print(g.args[0])
     [5. 7.]
     """
-    entries, x = admit(layers, x, batch_axis)
+    entries, x = admit(layers, x, batch_axis, model=model)
     loss = _admit_loss(loss, entries, x)
     raise_where_forward_breaks(entries, x)
     entries = [untied(entry) if isinstance(entry, Stack) else entry for entry in entries]
@@ -68,7 +69,9 @@ def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None)
     return [Stack(g) if isinstance(entry, Stack) else g for entry, g in zip(entries, like, strict=True)]
 
 
-def log_gradient_norms(loss: Callable, layers, x, *, batch_axis: int | None = None) -> Array:
+def log_gradient_norms(
+    loss: Callable, layers, x, *, batch_axis: int | None = None, model: Callable | None = None
+) -> Array:
     """The natural log of each layer's gradient norm, at any depth: ln ‖∂ loss / ∂ θ_l‖_F.
 
     Arguments as in `layer_gradients`.
@@ -84,10 +87,12 @@ def log_gradient_norms(loss: Callable, layers, x, *, batch_axis: int | None = No
     >>> print(log_gradient_norms(jnp.sum, [Partial(jnp.multiply, jnp.ones(2))], jnp.array([3.0, 4.0])) - jnp.log(5.0))
     [0.]
     """
-    return _log_norms(loss, layers, x, batch_axis)[0]
+    return _log_norms(loss, layers, x, batch_axis, model)[0]
 
 
-def log_signal_norms(loss: Callable, layers, x, *, batch_axis: int | None = None) -> Array:
+def log_signal_norms(
+    loss: Callable, layers, x, *, batch_axis: int | None = None, model: Callable | None = None
+) -> Array:
     """The natural log of the backward signal's norm at every activation: ln |∂ loss / ∂ h_l|, h_0 = x.
 
     Arguments and errors as in `log_gradient_norms`.
@@ -99,11 +104,11 @@ def log_signal_norms(loss: Callable, layers, x, *, batch_axis: int | None = None
     >>> print(log_signal_norms(jnp.sum, [lambda h: h / 2], jnp.array([1.0])) / jnp.log(2.0))
     [-1.  0.]
     """
-    return _log_norms(loss, layers, x, batch_axis)[1]
+    return _log_norms(loss, layers, x, batch_axis, model)[1]
 
 
-def _log_norms(loss, layers, x, batch_axis):
-    entries, x = admit(layers, x, batch_axis)
+def _log_norms(loss, layers, x, batch_axis, model):
+    entries, x = admit(layers, x, batch_axis, model=model)
     loss = _admit_loss(loss, entries, x)
     forward_bad, backward_bad, loss_bad, parameters, signals = _log_norms_core(loss, entries, x)
     raise_at_first(entries, forward_bad, "over- or underflows in the forward pass: rescale it or widen the dtype (x64)")

@@ -16,7 +16,7 @@ from gradjax.chain.verdict import raise_at_first, raise_if, raise_where_forward_
 from gradjax.numerics import HIGHEST, all_finite
 
 
-def layer_jacobians(layers, x, *, batch_axis: int | None = None) -> list[Array]:
+def layer_jacobians(layers, x, *, batch_axis: int | None = None, model: Callable | None = None) -> list[Array]:
     """The Jacobian of every layer at the activations that x produces: J_l = ∂h_l / ∂h_{l−1}.
 
     Args:
@@ -25,6 +25,7 @@ def layer_jacobians(layers, x, *, batch_axis: int | None = None) -> list[Array]:
             left out. With `batch_axis=0` a batch of them.
         batch_axis: None, or 0: one Jacobian an example, leading axis batch. Where a layer is `Coupled`, the batch
             is one activation and there is one Jacobian of it all.
+        model: the whole model, if there is one: refused where the layers compose to something else.
 
     Returns:
         One entry a layer: (n_l, n_{l−1}); a `Stack` gives one (depth, n, n). Activations of any rank, and pytrees,
@@ -38,13 +39,13 @@ def layer_jacobians(layers, x, *, batch_axis: int | None = None) -> list[Array]:
     >>> print(j.tolist())
     [[2.0, 0.0], [0.0, 6.0]]
     """
-    entries, x = admit(layers, x, batch_axis)
+    entries, x = admit(layers, x, batch_axis, model=model)
     jacobians, finite = _layer_jacobians(entries, x)
     raise_at_first(entries, [~f for f in finite], "gives a NaN or infinite activation or Jacobian")
     return [j for j in jacobians if j is not None]
 
 
-def input_output_jacobian(layers, x, *, batch_axis: int | None = None) -> Array:
+def input_output_jacobian(layers, x, *, batch_axis: int | None = None, model: Callable | None = None) -> Array:
     """The Jacobian of the whole network at x: J = J_L … J_1.
 
     Arguments, flattening and errors as in `layer_jacobians`; with token ids, from the first real activation on.
@@ -60,7 +61,7 @@ def input_output_jacobian(layers, x, *, batch_axis: int | None = None) -> Array:
     >>> print(input_output_jacobian([lambda h: 2 * h, jnp.sum], jnp.ones(3)))
     [[2. 2. 2.]]
     """
-    entries, x = admit(layers, x, batch_axis)
+    entries, x = admit(layers, x, batch_axis, model=model)
     raise_where_forward_breaks(entries, x)
     result = _whole_jacobian(entries, x)
     raise_if(

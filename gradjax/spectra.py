@@ -4,7 +4,7 @@ J_l … J_1 explodes or vanishes in directions, not in numbers: one norm a layer
 of every prefix, in log space, each with a bound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -43,7 +43,13 @@ class Spectrum:
 
 
 def jacobian_spectrum(
-    layers, x, depths: Sequence[int] | None = None, *, tolerance: float = 1e-9, batch_axis: int | None = None
+    layers,
+    x,
+    depths: Sequence[int] | None = None,
+    *,
+    tolerance: float = 1e-9,
+    batch_axis: int | None = None,
+    model: Callable | None = None,
 ) -> Spectrum:
     """The singular values of the input–output Jacobian after each depth asked for: ln σ_i(J_l … J_1).
 
@@ -54,6 +60,7 @@ def jacobian_spectrum(
             the log, the last one L.
         tolerance: absolute error asked for in ln σ.
         batch_axis: None, or 0: one spectrum an example.
+        model: the whole model, if there is one: refused where the layers compose to something else.
 
     Returns:
         A `Spectrum`. Outside a trace the product of the Jacobians is taken in float64 where the device has it (the
@@ -70,7 +77,7 @@ def jacobian_spectrum(
     >>> print(s.depths, (s.log_singular_values / jnp.log(2.0)).round(6).tolist())
     [1 2] [[1.0, 1.0], [1.0, -inf]]
     """
-    jacobians = layer_jacobians(layers, x, batch_axis=batch_axis)
+    jacobians = layer_jacobians(layers, x, batch_axis=batch_axis, model=model)
     entries = as_layers(layers)[-len(jacobians) :]
     if is_concrete(jacobians) and jax.default_backend() != "tpu":
         jacobians = [np.asarray(j, np.float64) for j in jacobians]

@@ -21,6 +21,8 @@ from gradjax.chain import (
     unroll,
     untied,
 )
+from gradjax.gradients import log_gradient_norms
+from gradjax.jacobians import layer_jacobians
 from gradjax.networks import mlp
 from gradjax.numerics import as_key, log_norm
 
@@ -60,6 +62,19 @@ def test_equinox_modules_with_functions_and_numbers_pass():
         run([eqx.nn.Dropout(0.5)], jnp.ones(2))  # asks for a key
     with pytest.raises(ValueError, match=r"pass .*list"):
         as_layers(eqx.nn.Sequential(layers))
+
+
+def test_layers_that_are_another_network_than_the_model_are_refused():
+    model = eqx.nn.MLP(3, 2, 5, 2, key=jax.random.key(0))
+    x = jnp.array([0.5, -1.0, 2.0])
+    with pytest.raises(ValueError, match=r"model and layers differ by .* list the activations"):
+        layer_jacobians(model.layers, x, model=model)  # leaves the activations out
+    first, second, last = model.layers
+    complete = [first, jax.nn.relu, second, jax.nn.relu, last]
+    assert len(layer_jacobians(complete, x, model=model)) == 5
+    assert log_gradient_norms(jnp.sum, complete, jnp.stack([x, 2 * x]), batch_axis=0, model=model).shape == (5,)
+    with pytest.raises(ValueError, match=r"model gives float32\[2\], the layers give float32\[5\]"):
+        layer_jacobians(complete[:3], x, model=model)
 
 
 def test_a_stack_is_its_layers_one_after_the_other(precision):

@@ -76,7 +76,7 @@ def over_examples(function: Callable, entries, x):
     return jax.vmap(lambda one: function(single, one))(x)
 
 
-def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_parameter):
+def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_parameter, model: Callable | None = None):
     """Layers and activation as every analysis takes them; refused, with the layer's index, before any computing.
 
     Args:
@@ -84,13 +84,15 @@ def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_pa
         x: one activation, an array or a pytree of arrays; with `batch_axis=0` a batch of them.
         batch_axis: None (one example) or 0: every layer that is not `Coupled` is mapped over the examples.
         parameters: see `as_layers`.
+        model: the whole model as one callable: the layers' composition must give its output at x.
 
     Returns:
         `(entries, x)`: `Layer`s and `Stack`s, and x as JAX arrays.
 
     Raises:
         ValueError: empty layers, shapes that do not fit (the layer is named), a layer that raises, returns no real
-            activation, changes its own leaves or, within a Stack, the activation's shape; NaN or infinity in x.
+            activation, changes its own leaves or, within a Stack, the activation's shape; NaN or infinity in x; a
+            model that is another network than the layers.
     """
     if batch_axis not in (None, 0):
         raise ValueError(f"batch_axis is {batch_axis!r}, expected None (one example) or 0 (examples first)")
@@ -104,7 +106,25 @@ def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_pa
     for entry in entries:
         h = _check_entry(entry, h, index)
         index += depth_of(entry)
+    if model is not None:
+        _check_model(model, entries, x, batch_axis)
     return entries, x
+
+
+def _check_model(model: Callable, entries, x, batch_axis: int | None) -> None:
+    """Refuse layers that are another network than the model (Equinox's MLP.layers leaves its activations out)."""
+    theirs = (model if batch_axis is None else jax.vmap(model))(x)
+    ours = forward(entries, x)
+    if describe(theirs) != describe(ours):
+        raise ValueError(f"model gives {describe(theirs)}, the layers give {describe(ours)}: another composition")
+    for a, b in zip(jax.tree.leaves(theirs), jax.tree.leaves(ours), strict=True):
+        if is_concrete((a, b)):
+            apart, size = np.max(np.abs(np.asarray(a) - np.asarray(b))), np.max(np.abs(np.asarray(a)))
+            if not apart <= 1e3 * float(jnp.finfo(a.dtype).eps) * max(size, 1e-30):
+                raise ValueError(
+                    f"model and layers differ by {apart:.3g} at x (outputs up to {size:.3g}): the layers are another "
+                    "network; list the activations and whatever else the model does between them"
+                )
 
 
 def _as_activation(x):
