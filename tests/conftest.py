@@ -10,14 +10,18 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)  # of XLA: most of a test's time is compiling, not running
+
+
+X64 = jax.config.read("jax_enable_x64")
 
 
 @pytest.fixture(autouse=True)
-def _x64_as_before():
+def _x64_as_at_the_start():
     """The command line, which some tests run in this process, sets the flag and owns its process: not this one."""
-    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", X64)
     yield
-    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", X64)
 
 
 def _with_x64(enabled):

@@ -106,6 +106,7 @@ def test_wide_segments_of_different_sizes():
     assert np.isneginf(values[60:]).all()
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_members():
     batch = gaussian(2, 3, DEPTH, 4, 4)
     values = log_singular_values(batch)
@@ -139,6 +140,7 @@ def test_jit_and_vmap_agree_with_the_plain_call(x64, factors):
     agree(jax.vmap(log_singular_values)(jnp.stack([factors, 2 * factors]))[1], plain + DEPTH * np.log(2.0))
 
 
+@pytest.mark.slow
 def test_traced_dead_units_are_proven_zeros(x64):
     masked = gaussian(6, 5, 5)
     masked[1, 2] = 0.0

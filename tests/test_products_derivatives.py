@@ -54,6 +54,7 @@ def test_forward_mode_equals_a_finite_difference(x64, name):
     np.testing.assert_allclose(forward(factors, moves), expected, rtol=0, atol=scale * 1e-14 * 10 ** max(decades, 3))
 
 
+@pytest.mark.slow
 def test_reverse_mode_is_the_transpose_of_forward_mode(x64):
     factors, moves = CASES["widths that change"], random(*[f.shape for f in CASES["widths that change"]], seed=2)
     weights = jnp.asarray([0.3, -1.0, 2.0])

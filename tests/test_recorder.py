@@ -135,6 +135,7 @@ def test_within_a_training_it_agrees_with_the_trace():
     np.testing.assert_allclose(one.loss, flight.loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_costs_less_than_a_twentieth_of_a_step():
     """Operations of one step, batch 256, depth 20: both ways to a norm are counted, though one of them runs."""
     layers = mlp(0, [64, *[64] * 19, 10], "tanh")

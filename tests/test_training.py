@@ -116,6 +116,7 @@ def test_only_parameters_move():
     assert (frozen.layers[2].layer.constants[0] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_grid_is_one_program_with_the_results_of_its_members():
     """Seed, scale of the weights, threshold and learning rate under one vmap, against single runs."""
     x, y = a_task()
