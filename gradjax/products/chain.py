@@ -11,8 +11,6 @@ from gradjax.products.blocks import Block
 from gradjax.products.pivoted import Graded
 from gradjax.products.plan import Segment, leading_inputs
 
-SPARE = 0.25  # a block is made longer only if it would then lose less than this part of what it may
-
 
 class State(NamedTuple):
     """Where the loop over the layers of a segment stands."""

@@ -1,0 +1,22 @@
+"""The README's code runs as it stands."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+@pytest.mark.slow
+def test_the_code_of_the_readme_runs():
+    importing, debugging = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    exec(importing, names)
+    assert names["spectrum"].log_singular_values.shape == (3, 64)
+    names |= {"loss": lambda y: jnp.mean(y**2), "batch": jax.random.normal(jax.random.key(2), (4, 64))}
+    exec(debugging, names)
+    assert names["norms"].shape == (200,) and np.isfinite(names["signal"]).all() and 0 <= names["worst"] < 200
