@@ -37,7 +37,7 @@ from gradjax.theory.finite_width import gaussian_product_exponents
 from gradjax.theory.isometry import largest_squared_singular_value
 from gradjax.theory.special import trigamma
 
-ORDER = 5
+ORDER = 1
 TRACY_WIDOM = (-1.2065335745820, 1.2679)  # mean and standard deviation of the law of order 1 (Johnstone 2001)
 KERNELS = {"gaussian": initializers.mean_field, "orthogonal": initializers.scaled_orthogonal}
 

@@ -38,7 +38,7 @@ from gradjax.theory.finite_width import log_squared_norm_moments
 from gradjax.theory.meanfield import gradient_gain
 from gradjax.training import accuracy, cross_entropy, predict, train
 
-ORDER = 6
+ORDER = 2
 WEIGHT_STDS = {"vanishing": 1.0, "critical": math.sqrt(2), "exploding": 1.6, "strongly exploding": 2.0}
 CLIPS = {  # name -> clipper, threshold, and the index of its colour and dashes
     "no clip": ("none", 0.0, 2),
