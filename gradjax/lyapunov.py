@@ -1,8 +1,9 @@
 """Lyapunov exponents by running QR: how fast each direction grows a step, through depth or through time.
 
 A frame of k orthonormal vectors is carried along: each step multiplies it by the layer's Jacobian and makes it
-orthonormal again, J Q = Q' R. The mean of ln |R_ii| over the steps tends to the i-th exponent. At any finite depth it is
-not ln σ_i / depth (that is `gradjax.spectra.jacobian_spectrum`, several nats away): only the limit is the same.
+orthonormal again, J Q = Q' R. The mean of ln |R_ii| over the steps tends to the i-th exponent. At any finite depth it
+is not ln σ_i / depth (that is `gradjax.spectra.jacobian_spectrum`): the two differ by some nats in all, and only the
+limit is the same.
 """
 
 from typing import NamedTuple
@@ -44,8 +45,8 @@ def log_growths(layers, x, count: int | None = None, *, key: Array | int = 0) ->
     Raises:
         ValueError: see `gradjax.chain.admit`; count out of range; an integer x (embed it first).
 
-    Reference: Benettin, Galgani, Giorgilli, Strelcyn (1980), Meccanica 15; through depth and time of networks: Engelken,
-    Wolf, Abbott (2023, arXiv:2006.02427).
+    Reference: Benettin, Galgani, Giorgilli, Strelcyn (1980), Meccanica 15; of networks: Engelken, Wolf, Abbott
+    (2023, arXiv:2006.02427).
 
     >>> import jax.numpy as jnp
     >>> growths = log_growths([lambda h: 3 * h, lambda h: h / 3], jnp.ones(2))

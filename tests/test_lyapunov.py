@@ -85,4 +85,4 @@ def test_jit_vmap_and_a_derivative_against_finite_differences(x64):
 )
 def test_bad_arguments_are_refused(arguments, options, words):
     with pytest.raises(ValueError, match=words):
-        lyapunov_exponents([lambda h: 1.0 * h] * 20, *arguments, **options)
+        lyapunov_exponents([lambda h: h.astype(float)] * 20, *arguments, **options)
