@@ -1,23 +1,29 @@
-"""The page's structure: a summary of every claim, then one section a study, as pure functions of the records.
+"""The page's order: the answer, a contents list, the article, the explorer, research, every claim, the glossary.
 
 No date, no random order, nothing from outside: the same records give the same bytes, and a page can be checked.
 """
 
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gradjax.study.claims import RELATIONS
 from gradjax.study.contract import PARTS
-from gradjax.study.files import sha256
-from gradjax.study.page.markup import docstring, escape, inline
+from gradjax.study.page.explorer import explorer
+from gradjax.study.page.glossary import Term, glossary_of
+from gradjax.study.page.markup import escape, inline
+from gradjax.study.page.prose import answer
+from gradjax.study.page.section import section
 from gradjax.study.page.style import CSS
-from gradjax.study.records import is_sealed, read_record
+from gradjax.study.page.tables import VERDICTS, every_claim
+from gradjax.study.records import read_record
 from gradjax.study.usage import RecordError
 
-TITLE = "Why does the gradient of a deep network explode or vanish, how fast, and what stops it?"
-VERDICTS = {True: ("holds", "✓ holds"), False: ("fails", "✗ fails")}
+TITLE = "What are gradients, and why do they explode?"
+LEAD = (
+    "The gradient tells a learning machine which way to change. This article builds it from the slope of a curve, "
+    "follows it back through a hundred layers, shows where it is lost, and mends it. Each number on this page was "
+    "measured by the run that drew the figure beside it, and is checked against what theory says."
+)
 
 
 def build_page(folder: Path) -> str:
@@ -27,14 +33,14 @@ def build_page(folder: Path) -> str:
         folder: holds ``NAME.json`` and ``NAME.png``; other JSON files are named at the end of the page.
     """
     records, unreadable = _records(folder)
-    body = [_header(records), "<main>", _summary(records)]
-    body += [_study(record, folder) for record in records]
-    body += ["</main>", _footer(unreadable)]
+    terms = glossary_of(records)
+    parts = _parts(records, terms, folder)
+    body = [_header(records), _contents(parts), "<main>", *(text for _, _, text, _ in parts), "</main>"]
     head = (
         f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>gradjax: figures and claims</title>\n<style>{CSS}</style>"
+        f"<title>{TITLE}</title>\n<style>{CSS}</style>"
     )
-    text = "\n".join(part for part in body if part)
+    text = "\n".join(part for part in [*body, _footer(unreadable)] if part)
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{text}\n</body>\n</html>\n'
 
 
@@ -48,153 +54,62 @@ def _records(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     return sorted(records, key=lambda r: (r["part"] != PARTS[0], r["part"], r["order"], r["name"])), unreadable
 
 
+def _parts(records: list[dict[str, Any]], terms: list[Term], folder: Path) -> list[tuple[str, str, str, str]]:
+    """What the page holds in turn: the anchor, the words in the contents list, the text, the part that it opens."""
+    article = [record for record in records if record["part"] == PARTS[0]]
+    others = [record for record in records if record["part"] != PARTS[0]]
+    parts = [_of_study(record, f"Chapter {n}", terms, folder, "The article") for n, record in enumerate(article, 1)]
+    if widget := explorer(records):
+        parts.append(("explorer", "Explore it yourself", widget, "Explore"))
+    parts += [_of_study(record, escape(record["part"]), terms, folder, "Research") for record in others]
+    if records:
+        words = "Every claim, and whether it holds"
+        text = f'<section class="study" id="claims">\n<h2>{words}</h2>\n{every_claim(records)}</section>'
+        parts.append(("claims", words, text, "Look up"))
+    if terms:
+        parts.append(("glossary", "Glossary", _glossary(terms, records), "Look up"))
+    return parts
+
+
+def _of_study(
+    record: dict[str, Any], place: str, terms: list[Term], folder: Path, part: str
+) -> tuple[str, str, str, str]:
+    return escape(record["name"]), inline(record["title"]), section(record, place, terms, folder), part
+
+
 def _header(records: list[dict[str, Any]]) -> str:
     claims = [claim for record in records for claim in record["claims"]]
     held = sum(claim["holds"] for claim in claims)
     counted = f"{held} of {len(claims)} claims hold in {len(records)} {'study' if len(records) == 1 else 'studies'}."
     kind, words = VERDICTS[held == len(claims)]
     verdict = f'<span class="verdict {kind}">{words.split()[0]} {counted}</span>' if claims else "No study has run yet."
-    return (
-        f"<header>\n<h1>{TITLE}</h1>\n"
-        '<p class="lead">Exact gradients and Jacobians of deep networks beside what theory says of them. '
-        f"Each number below was measured by the run that drew the figure beside it.</p>\n<p>{verdict}</p>\n</header>"
+    found = next((text for record in records if (text := answer(record))), "")
+    why = f'<h2 id="why">Why do they explode?</h2>\n<p class="answer">{found}</p>\n' if found else ""
+    return f'<header>\n<h1>{TITLE}</h1>\n<p class="lead">{LEAD}</p>\n{why}<p>{verdict}</p>\n</header>'
+
+
+def _contents(parts: Iterable[tuple[str, str, str, str]]) -> str:
+    """The contents list: a list for each part of the page."""
+    grouped: dict[str, list[str]] = {}
+    for anchor, words, _, part in parts:
+        grouped.setdefault(part, []).append(f'<li><a href="#{anchor}">{words}</a></li>')
+    lists = "\n".join(
+        f"<h3>{part}</h3>\n<ol>{''.join(items)}</ol>"
+        if part == "The article"
+        else f"<h3>{part}</h3>\n<ul>{''.join(items)}</ul>"
+        for part, items in grouped.items()
     )
+    return f'<nav aria-labelledby="contents">\n<h2 id="contents">Contents</h2>\n{lists}\n</nav>' if grouped else ""
 
 
-def _summary(records: list[dict[str, Any]]) -> str:
-    if not records:
-        return ""
-    rows = [
-        [
-            f'<th scope="row"><a href="#{escape(record["name"])}">{inline(record["title"])}</a></th>',
-            _cell("", f'<ul class="claims">{"".join(_summary_item(claim) for claim in record["claims"])}</ul>'),
-        ]
-        for record in records
-    ]
-    return _table("Every claim", ["Study", "What it claims"], rows)
-
-
-def _summary_item(claim: dict[str, Any]) -> str:
-    return f"<li>{_verdict(claim)} {inline(claim['statement'])}</li>"
-
-
-def _study(record: dict[str, Any], folder: Path) -> str:
-    name = escape(record["name"])
-    rest = record["docstring"].partition("\n")[2].strip("\n")
-    after_question = rest.partition("\n\n")[2]
-    return f"""<section class="study" id="{name}">
-<p class="place">{escape(record["part"])} · {escape(record["preset"])} preset</p>
-<h2>{inline(record["title"])}</h2>
-<p class="question">{inline(record["question"])}</p>
-{_notices(record, folder)}{docstring(after_question)}
-{_picture(record, folder)}
-{_claims(record)}
-<p class="files">{_links(record, folder)}</p>
-<details><summary>How it was run</summary>
-{_settings(record)}
-</details>
-<details><summary>The study's source</summary>
-<pre><code>{escape(record["source"])}</code></pre>
-</details>
-</section>"""
-
-
-def _notices(record: dict[str, Any], folder: Path) -> str:
-    notices = []
-    if not is_sealed(record):
-        notices.append("This record was edited after the run that made it: its digest does not fit its content.")
-    picture = folder / f"{record['name']}.png"
-    if picture.exists() and sha256(picture.read_bytes()) != record["files"].get("png"):
-        notices.append("The picture is not the one that this record's run drew.")
-    return "".join(f'<p class="notice">{notice}</p>\n' for notice in notices)
-
-
-def _picture(record: dict[str, Any], folder: Path) -> str:
-    path = folder / f"{record['name']}.png"
-    if not path.exists():
-        return '<p class="notice">The picture is missing.</p>'
-    width, height = struct.unpack(">II", path.read_bytes()[16:24])  # where the PNG format puts them
-    return (
-        f'<figure><a href="{escape(path.name)}"><img src="{escape(path.name)}" width="{width}" height="{height}" '
-        f'alt="{escape(record["figure"])}"></a>\n'
-        f"<figcaption>{inline(record['title'])}. {_changed(record)}</figcaption></figure>"
+def _glossary(terms: list[Term], records: list[dict[str, Any]]) -> str:
+    titles = {record["name"]: inline(record["title"]) for record in records}
+    entries = "\n".join(
+        f'<dt id="term-{escape(term.slug)}">{escape(term.word)}</dt>\n<dd>{inline(term.meaning)} <span class="soft">'
+        f'First in <a href="#first-{escape(term.slug)}">{titles[term.study]}</a>.</span></dd>'
+        for term in sorted(terms, key=lambda term: term.word.lower())
     )
-
-
-def _changed(record: dict[str, Any]) -> str:
-    """What differs from the preset, in words."""
-    changes = ", ".join(f"{name} = {value}" for name, value in record["changed"].items())
-    return f"{escape(record['preset'].capitalize())} preset" + (f", but {escape(changes)}." if changes else ".")
-
-
-def _claims(record: dict[str, Any]) -> str:
-    rows = [
-        [
-            f'<th scope="row">{inline(claim["statement"])}</th>',
-            _cell("Measured", _number(claim["measured"]), "number"),
-            _cell("Expected", _expected(claim), "number"),
-            _cell("Tolerance", f"± {_number(claim['tolerance'], digits=2)}", "number"),
-            _cell("Source", inline(claim["source"])),
-            _cell("Verdict", _verdict(claim)),
-        ]
-        for claim in record["claims"]
-    ]
-    return _table("Claims", ["Claim", "Measured", "Expected", "Tolerance", "Source", "Verdict"], rows)
-
-
-def _links(record: dict[str, Any], folder: Path) -> str:
-    words = {"csv": "The plotted numbers (CSV)", "pdf": "The figure (PDF)", "json": "The record (JSON)"}
-    name = record["name"]
-    present = [suffix for suffix in words if (folder / f"{name}.{suffix}").exists()]
-    return "\n".join(f'<a href="{escape(name)}.{suffix}">{words[suffix]}</a>' for suffix in present)
-
-
-def _settings(record: dict[str, Any]) -> str:
-    rows = [
-        [
-            f'<th scope="row"><code>{escape(name)}</code></th>',
-            _cell("Value", escape(value)),
-            _cell("", inline(document)),
-        ]
-        for name, value in record["config"].items()
-        for document in [record["fields"].get(name, "")]
-    ]
-    environment = dict(record["environment"])
-    versions = ", ".join(f"{name} {version}" for name, version in environment.pop("versions").items())
-    facts = [
-        [f'<th scope="row">{escape(name.replace("_", " "))}</th>', _cell("", escape(value))]
-        for name, value in [*environment.items(), ("versions", versions)]
-    ]
-    return _table("Settings", ["Field", "Value", "Meaning"], rows) + _table("Machine", ["Fact", "Value"], facts)
-
-
-def _table(caption: str, columns: list[str], rows: Iterable[list[str]]) -> str:
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return (
-        f'<table class="stack"><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table>\n"
-    )
-
-
-def _cell(label: str, content: str, kind: str = "") -> str:
-    attributes = (f' class="{kind}"' if kind else "") + (f' data-label="{label}"' if label else "")
-    return f"<td{attributes}>{content}</td>"
-
-
-def _verdict(claim: dict[str, Any]) -> str:
-    kind, words = VERDICTS[bool(claim["holds"])]
-    return f'<span class="verdict {kind}">{words}</span>'
-
-
-def _expected(claim: dict[str, Any]) -> str:
-    sign = RELATIONS[claim["relation"]].removeprefix("expected").strip()
-    return f"{sign} {_number(claim['expected'])}".strip()
-
-
-def _number(value: float | str, digits: int = 6) -> str:
-    """A number as a reader wants it: a few digits, and a true minus."""
-    return escape(value if isinstance(value, str) else f"{value:.{digits}g}").replace("-", "\N{MINUS SIGN}")
+    return f'<section class="study" id="glossary">\n<h2>Glossary</h2>\n<dl>\n{entries}\n</dl>\n</section>'
 
 
 def _footer(unreadable: list[str]) -> str:

@@ -1,10 +1,13 @@
-"""From a record's words to HTML: everything is escaped first, and only the plainest structure is recognised."""
+"""From plain words to HTML: everything is escaped first, and only the plainest structure is recognised."""
 
 import html
 import re
 import textwrap
+from collections.abc import Callable
 
-CODE = re.compile(r"(`{1,2})(?!`)(.+?)(?<!`)\1(?!`)")
+from gradjax.study.page.mathml import mathml
+
+SPAN = re.compile(r"(`{1,2})(?!`)(?P<code>.+?)(?<!`)\1(?!`)|\$(?P<math>[^$\s](?:[^$]*[^$\s])?)\$")
 BULLET = re.compile(r"(?:[-*•]|\d+[.)])\s+")
 
 
@@ -13,27 +16,42 @@ def escape(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def inline(text: str) -> str:
-    """One paragraph's text: escaped, with `backticked` words as code."""
-    return CODE.sub(r"<code>\2</code>", escape(" ".join(text.split())))
+def inline(text: str, words: Callable[[str], str] = escape) -> str:
+    """One paragraph's text: escaped, with `backticked` words as code and $formulas$ as MathML.
+
+    Args:
+        text: plain text.
+        words: turns what is neither to HTML; it must escape.
+    """
+    text, pieces, end = " ".join(text.split()), [], 0
+    for match in SPAN.finditer(text):
+        pieces += [words(text[end : match.start()]), _span(match)]
+        end = match.end()
+    return "".join([*pieces, words(text[end:])])
 
 
-def docstring(text: str) -> str:
-    """A docstring as paragraphs, lists and preformatted blocks (indented text and doctests)."""
-    blocks = (block for block in re.split(r"\n\s*\n", textwrap.dedent(text).strip("\n")) if block.strip())
-    return "\n".join(_block(block) for block in blocks)
+def _span(match: re.Match[str]) -> str:
+    if match["code"] is not None:
+        return f"<code>{escape(match['code'])}</code>"
+    try:
+        return mathml(match["math"])
+    except ValueError:
+        return escape(match[0])
 
 
-def _block(block: str) -> str:
-    lines = block.splitlines()
+def block(text: str, words: Callable[[str], str] = inline) -> str:
+    """One block of a docstring; ``words`` turns a paragraph's text to HTML."""
+    lines = text.splitlines()
+    if not text.strip():
+        return ""
     if lines[0].startswith(("    ", ">>>")) or all(line.startswith("  ") for line in lines):
-        return f"<pre>{escape(textwrap.dedent(block))}</pre>"
+        return f"<pre>{escape(textwrap.dedent(text))}</pre>"
     if BULLET.match(lines[0]):
-        items = "".join(f"<li>{inline(item)}</li>" for item in _items(lines))
+        items = "".join(f"<li>{words(item)}</li>" for item in _items(lines))
         return f"<ul>{items}</ul>"
     if len(lines) > 1 and all(line.startswith("  ") for line in lines[1:]):
-        return f"<p>{inline(lines[0])}</p>\n<pre>{escape(textwrap.dedent(chr(10).join(lines[1:])))}</pre>"
-    return f"<p>{inline(block)}</p>"
+        return f"<p>{words(lines[0])}</p>\n<pre>{escape(textwrap.dedent(chr(10).join(lines[1:])))}</pre>"
+    return f"<p>{words(text)}</p>"
 
 
 def _items(lines: list[str]) -> list[str]:

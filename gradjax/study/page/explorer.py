@@ -1,0 +1,6 @@
+"""The explorer."""
+
+
+def explorer(records):
+    """Nothing yet."""
+    return ""
