@@ -12,7 +12,7 @@ from jax import Array
 
 from gradjax import activations, initializers
 from gradjax.chain import Stack
-from gradjax.layers import dense
+from gradjax.layers import block, dense
 from gradjax.numerics import as_key
 
 
@@ -63,6 +63,51 @@ def mlp(
     return layers
 
 
+def deep(
+    key: Array | int,
+    sizes: Sequence[int],
+    depth: int,
+    kind: str | Callable = "residual",
+    activation: str | Callable = "tanh",
+    kernel_init: str | Callable = "lecun_normal",
+    bias_init: str | Callable = "zeros",
+    dtype=jnp.float32,
+) -> list:
+    """A deep network of one width: a fully connected layer in, a Stack of equal blocks, a linear readout.
+
+    h_1 = φ(x W + b), h_{l+1} = block_l(h_l), f = h_L W' + b'
+
+    Args:
+        key: a random key, or a seed in [0, 2³²).
+        sizes: (inputs, width, outputs), each at least 1.
+        depth: layers from input to output, at least 3, those two included: the Stack has depth − 2.
+        kind: of the blocks, a name of `gradjax.layers.BLOCKS`: plain, residual, gated, layer_norm, rms_norm,
+            batch_norm (which couples the examples: hand in batches, with `batch_axis=0`), pre_norm; or see `block`.
+        activation, kernel_init, bias_init: of the first layer and the blocks, see `gradjax.layers.block`; the readout
+            is drawn by `lecun_normal`.
+        dtype: of the parameters.
+
+    Returns:
+        Three layers, the second a `Stack`.
+
+    Raises:
+        ValueError: not three sizes, a size below 1, a depth below 3, an unknown name, a bad seed.
+
+    >>> layers = deep(0, (3, 5, 2), 10, "residual")
+    >>> print(len(layers[1]), layers[2](layers[1](layers[0](jnp.ones(3)))).shape)
+    8 (2,)
+    """
+    sizes, dtype = _admit_sizes(sizes), _admit_dtype(dtype)
+    if len(sizes) != 3:
+        raise ValueError(f"sizes is {sizes}, expected three: (inputs, width, outputs)")
+    if int(depth) != depth or depth < 3:
+        raise ValueError(f"depth is {depth!r}, expected a whole number >= 3: one layer in, one out, blocks between")
+    inputs, width, outputs = sizes
+    keys, like = jax.random.split(as_key(key), depth), (activation, kernel_init, bias_init, dtype)
+    first, last = dense(keys[0], inputs, width, *like), dense(keys[-1], width, outputs, dtype=dtype)
+    return [first, Stack(jax.vmap(lambda key: block(key, width, kind, *like))(keys[1:-1])), last]
+
+
 def _layers_alike(keys: Array, plan: tuple, dtype):
     """One layer, or a Stack of them, each drawn from its own key: orthogonal layer by layer."""
     inputs, outputs, activation, kernel_init, bias_init = plan
@@ -98,4 +143,4 @@ def _one_a_layer(name: str, candidates, depth: int) -> list:
     return candidates
 
 
-ARCHITECTURES: dict[str, Callable] = {"mlp": mlp}
+ARCHITECTURES: dict[str, Callable] = {"mlp": mlp, "deep": deep}

@@ -7,6 +7,8 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, unroll
+from gradjax.layers import batch_norm, block, dense, gated, layer_norm, residual, rms_norm
+from gradjax.layers import compose as in_one
 from gradjax.networks import mlp
 
 KEY = jax.random.key(3)
@@ -66,6 +68,24 @@ def normalized_batch(dtype):
     return [*layers, Partial(lambda w, h: h @ w, w)], vector(dtype, 12).reshape(4, 3)
 
 
+def shortcuts(dtype):
+    """A learnt skip around two layers, a gate around a normalized one, and shifts and gains that are no 0 and 1."""
+    keys = jax.random.split(KEY, 4)
+    branch = [dense(keys[0], 6, 4, "tanh", dtype=dtype), dense(keys[1], 4, 6, "gelu", dtype=dtype)]
+    around = gated(keys[2], 6, [rms_norm(6, dtype=dtype), jnp.sin], gate_bias=0.5, dtype=dtype)
+    norm = jax.tree.map(lambda leaf: leaf + 0.3, layer_norm(6, dtype=dtype))
+    return [residual(branch, 0.7, learned=True, dtype=dtype), around, norm, jnp.tanh], vector(dtype)
+
+
+def coupled_blocks(dtype):
+    """Batch-norm within everything that may hold it: the batch is the activation all the way."""
+    keys = jax.random.split(KEY, 4)
+    normalized = block(keys[0], 3, "batch_norm", dtype=dtype)
+    layers = [Stack(jax.vmap(lambda key: residual(block(key, 3, "batch_norm", dtype=dtype), 0.5))(keys[:2]))]
+    layers += [in_one([dense(keys[1], 3, 3, "tanh", dtype=dtype), batch_norm(3, dtype=dtype)])]
+    return [*layers, gated(keys[2], 3, normalized, dtype=dtype)], vector(dtype, 12).reshape(4, 3)
+
+
 def equinox_model(dtype):
     keys = jax.random.split(KEY, 2)
     return [
@@ -96,6 +116,8 @@ VARIANTS = {
     "of_rank_two": of_rank_two,
     "tied_and_plain": tied_and_plain,
     "normalized_batch": normalized_batch,
+    "shortcuts": shortcuts,
+    "coupled_blocks": coupled_blocks,
     "reverse_only": lambda dtype: ([reverse_only, Partial(jnp.multiply, vector(dtype)), jnp.tanh], vector(dtype)),
     "equinox": equinox_model,
     "nnx": nnx_model,

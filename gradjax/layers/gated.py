@@ -1,0 +1,61 @@
+"""The gated (highway) layer: each unit decides how much of its input it carries past the layer.
+
+h ↦ t F(h) + (1 − t) h with t = σ(h W + b). A gate that starts nearly closed (b < 0) makes a deep network nearly the
+identity, so that its gradient arrives; learning opens the gates where they are of use.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import Partial
+
+from gradjax.chain import Coupled, describe
+from gradjax.layers.composition import compose, couples
+from gradjax.layers.dense import dense
+
+
+def gated(
+    key: Array,
+    size: int,
+    branch: Callable | Sequence[Callable],
+    kernel_init: str | Callable = "lecun_normal",
+    *,
+    gate_bias: float = -2.0,
+    dtype=jnp.float32,
+) -> Callable:
+    """A layer behind gates, the callable pytree h ↦ t F(h) + (1 − t) h with t = σ(h W + b).
+
+    Args:
+        key: a random key, for the gates' weights.
+        size: units of the activation.
+        branch: F, a layer or a sequence of layers that keeps the activation's shape.
+        kernel_init: of W, by name or `(key, shape, dtype) -> Array`.
+        gate_bias: b at the start; negative values carry, −2 lets 12 % of F through.
+        dtype: of the gates' parameters.
+
+    Raises:
+        ValueError: when called, a branch that changes the activation's shape.
+
+    Reference: Srivastava, Greff, Schmidhuber (2015), Highway Networks, arXiv:1505.00387.
+
+    >>> layer = gated(jax.random.key(0), 2, lambda h: 0 * h, "zeros", gate_bias=0.0)  # every gate is half open
+    >>> print(layer(jnp.array([4.0, -2.0])))
+    [ 2. -1.]
+    """
+
+    def bias(_: Any, shape, dtype):
+        return jnp.full(shape, gate_bias, dtype)
+
+    body = compose(branch)
+    layer = Partial(_carry, body, dense(key, size, size, "sigmoid", kernel_init, bias, dtype))
+    return Coupled(layer) if couples(body) else layer
+
+
+def _carry(branch, gate, h):
+    f, t = branch(h), (jax.vmap(gate) if couples(branch) else gate)(h)
+    if describe(f) != describe(h):
+        raise ValueError(f"the branch maps {describe(h)} to {describe(f)}, expected the same shape: both are mixed")
+    return t * f + (1 - t) * h

@@ -1,0 +1,47 @@
+"""The skip connection: what a layer computes is added to what it was given, h ↦ h + a F(h).
+
+Its Jacobian is 1 + a F'(h): the gradient has a way past every layer, on which nothing is multiplied.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from gradjax.chain import Constant, Coupled, describe
+from gradjax.layers.composition import compose, couples
+from gradjax.numerics import is_concrete
+
+
+def residual(branch: Callable | Sequence[Callable], scale=1.0, *, learned: bool = False, dtype=jnp.float32) -> Callable:
+    """A layer with a skip connection around it, the callable pytree h ↦ h + a F(h).
+
+    Args:
+        branch: F, a layer or a sequence of layers that keeps the activation's shape.
+        scale: a, a finite number (or an array of shape ()): 1 (He et al.), 1/√depth for a growth that depth does not
+            change, 0 with `learned` for SkipInit and ReZero.
+        learned: whether a is a parameter; otherwise it is a constant that training leaves alone.
+        dtype: of a learnt a.
+
+    Raises:
+        ValueError: a scale that is no finite number; when called, a branch that changes the activation's shape.
+
+    Reference: He, Zhang, Ren, Sun (2016), arXiv:1603.05027; De and Smith (2020), arXiv:2002.10444.
+
+    >>> print(residual(lambda h: 10 * h, 0.5)(jnp.array([1.0, -2.0])))
+    [  6. -12.]
+    """
+    if np.shape(scale) != () or (is_concrete(scale) and not np.isfinite(scale)):
+        raise ValueError(f"scale is {scale!r}, expected one finite number")
+    body = compose(branch)
+    layer = Partial(_past, body, jnp.asarray(scale, dtype) if learned else Constant(scale))
+    return Coupled(layer) if couples(body) else layer
+
+
+def _past(branch, scale, h):
+    a, f = scale.value if isinstance(scale, Constant) else scale, branch(h)
+    if describe(f) != describe(h):
+        raise ValueError(f"the branch maps {describe(h)} to {describe(f)}, expected the same shape: it is added to h")
+    # a constant drawn for each depth of a Stack has lost its weak type: float64 beside float32 activations under x64
+    return h + jnp.asarray(a).astype(h.dtype) * f
