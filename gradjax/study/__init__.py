@@ -12,6 +12,7 @@ A study is one module, whose parts stand in this order (``contract`` checks each
    ``raise SystemExit(gradjax.study.main(__file__))``
 """
 
+from gradjax.study import fits as fits
 from gradjax.study import plotting as plotting
 from gradjax.study.claims import Claim as Claim
 from gradjax.study.contract import Study as Study

@@ -117,6 +117,27 @@ def measured(ax: Axes, x: Any, samples: Any, label: str, index: int, spread: str
     ax.errorbar(x, middle, yerr=np.stack([middle - low, high - middle]), **{**look, **options})
 
 
+def arrows(ax: Axes, feet: Any, vectors: Any, label: str, scale: float = 1.0, **options: Any) -> None:
+    """Draws vectors as arrows of ``scale`` times their length, as one line in data coordinates.
+
+    matplotlib's own quiver keeps its shapes in units of the page: the table of plotted numbers would hold those.
+
+    Args:
+        ax: the panel.
+        feet, vectors: (2, arrows), x and y of each.
+        label: in the legend and in the CSV.
+        scale: drawn length of a vector of length 1.
+        options: go to ``Axes.plot``.
+    """
+    feet, vectors = np.asarray(feet, np.float64), np.asarray(vectors, np.float64) * scale
+    if feet.ndim != 2 or feet.shape[0] != 2 or feet.shape != vectors.shape:
+        raise ValueError(f"arrows: feet has shape {feet.shape} and vectors {vectors.shape}; expected (2, arrows) twice")
+    tips, across = feet + vectors, vectors[::-1] * np.array([[-1.0], [1.0]])
+    barbs = [tips - vectors / 3 + side * across / 5 for side in (1, -1)]
+    corners = np.stack([feet, tips, barbs[0], tips, barbs[1], np.full_like(tips, np.nan)], axis=-1)
+    ax.plot(*corners.reshape(2, -1), **{"color": COLOURS[2], "linewidth": 0.9, "label": label, **options})
+
+
 def _percentiles(samples: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
     """Percentiles over the first axis without NaN samples; NaN where nothing else is there (NumPy would warn)."""
     result = np.full((len(percents), samples.shape[1]), np.nan)
