@@ -14,6 +14,7 @@ import numpy as np
 from gradjax.chain import Stack, as_layers, depth_of
 from gradjax.jacobians import layer_jacobians
 from gradjax.leading import leading_log_singular_values as leading_log_singular_values
+from gradjax.leading import trailing_log_singular_values as trailing_log_singular_values
 from gradjax.numerics import is_concrete
 from gradjax.products import Runs, prefix_log_singular_values
 
