@@ -9,7 +9,12 @@ from gradjax.theory.residual import (
     residual_growth,
     stable_branch_scale,
 )
-from gradjax.theory.shattering import gradient_correlation
+from gradjax.theory.shattering import (
+    batchnorm_gradient_correlation,
+    batchnorm_residual_gradient_correlation,
+    gradient_correlation,
+    residual_gradient_correlation,
+)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
@@ -111,3 +116,41 @@ def test_bad_arguments_are_refused():
         gradient_correlation("relu", 1.0, 0.0, -1)
     with pytest.raises(ValueError, match="correlation=2"):
         gradient_correlation("relu", 1.0, 0.0, 3, correlation=2)
+
+
+def test_residual_gradients_decorrelate_by_the_recursion_of_angles():
+    """ReLU in closed form: cos' = (cos + k(cos)) / 2, gates open together with probability (pi - angle) / (2 pi)."""
+    c, product, expected = 0.2, 1.0, [1.0]
+    for _ in range(20):
+        angle = np.arccos(c)
+        product *= (1 + (np.pi - angle) / np.pi) / 2
+        expected.append(product)
+        c = (c + (np.sin(angle) + (np.pi - angle) * c) / np.pi) / 2
+    ours = residual_gradient_correlation("relu", 2**0.5, 20, correlation=0.2)
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_batch_norm_halves_the_correlation_in_every_relu_layer():
+    np.testing.assert_allclose(batchnorm_gradient_correlation("relu", 30), 0.5 ** np.arange(31), rtol=1e-12)
+    finite = batchnorm_gradient_correlation("relu", 1, batch_size=9)[1]
+    np.testing.assert_allclose(finite, 1 - np.arccos(-1 / 8) / np.pi, rtol=1e-12)
+
+
+def test_skips_with_batch_norm_give_a_power_of_depth():
+    """prod (1 + a_l / 4) / (1 + a_l / 2) with a_l = 2 / (1 + (1 - 1 / pi) l), a ratio of gamma functions."""
+    step = 1 - 1 / np.pi
+    block = np.arange(5000)
+    expected = np.concatenate([[1], np.cumprod((1 + step * block + 0.5) / (1 + step * block + 1))])
+    ours = batchnorm_residual_gradient_correlation("relu", 2**0.5, 5000)
+    np.testing.assert_allclose(ours, expected, rtol=1e-10)
+    power = np.log(ours[5000] / ours[2500]) / np.log(2)
+    np.testing.assert_allclose(power, -np.pi / (2 * (np.pi - 1)), rtol=1e-3)
+
+
+def test_bad_batches_and_depths_are_refused():
+    with pytest.raises(ValueError, match="batch_size=1"):
+        batchnorm_gradient_correlation("relu", 3, batch_size=1)
+    with pytest.raises(ValueError, match="depth=-1"):
+        residual_gradient_correlation("relu", 1.0, -1)
+    with pytest.raises(ValueError, match="correlation=2"):
+        residual_gradient_correlation("relu", 1.0, 1, correlation=2)
