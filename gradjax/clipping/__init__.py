@@ -5,8 +5,10 @@ after an exact scaling by a power of two, and every transformation declares its 
 """
 
 from gradjax.clipping.advice import ThresholdAdvice, suggest_threshold
+from gradjax.clipping.choice import by_layer, one_of
 from gradjax.clipping.following import autoclip, clip_by_percentile, zclip
 from gradjax.clipping.global_norm import ClipState, Rule, clip_by_global_norm, clip_by_rule, log_global_norm
+from gradjax.clipping.observed import ObservedState, cosine, observe
 from gradjax.clipping.responses import CASES, response, responses
 from gradjax.clipping.table import CLIPPERS, Clipper, resolve
 
@@ -15,13 +17,18 @@ __all__ = [
     "CLIPPERS",
     "ClipState",
     "Clipper",
+    "ObservedState",
     "Rule",
     "ThresholdAdvice",
     "autoclip",
+    "by_layer",
     "clip_by_global_norm",
     "clip_by_percentile",
     "clip_by_rule",
+    "cosine",
     "log_global_norm",
+    "observe",
+    "one_of",
     "resolve",
     "response",
     "responses",

@@ -5,18 +5,23 @@ from gradjax.layers.composition import compose
 from gradjax.layers.dense import Dense, dense
 from gradjax.layers.gated import gated
 from gradjax.layers.normalization import Normalization, batch_norm, layer_norm, rms_norm
+from gradjax.layers.recurrent import at_each_step, initial_state, over_time, recurrent
 from gradjax.layers.residual import residual
 
 __all__ = [
     "BLOCKS",
     "Dense",
     "Normalization",
+    "at_each_step",
     "batch_norm",
     "block",
     "compose",
     "dense",
     "gated",
+    "initial_state",
     "layer_norm",
+    "over_time",
+    "recurrent",
     "residual",
     "rms_norm",
 ]

@@ -1,4 +1,4 @@
-"""Real data that ships with a package, so that no study needs a network connection."""
+"""The handwritten digits: real data that ships with a package, so that no study needs a network connection."""
 
 import math
 from typing import NamedTuple
