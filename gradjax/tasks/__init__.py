@@ -1,4 +1,4 @@
-"""What networks are trained on: real digits that ship with a package, a printed table, and the standard sequences that test memory."""
+"""What is learned: real digits that ship with a package, a printed table, and sequences that test memory."""
 
 from gradjax.tasks.digits import Dataset, digits
 from gradjax.tasks.nebulae import Nebulae, hubble_1929

@@ -1,4 +1,4 @@
-"""The line that showed that the universe expands: a table small enough to print, so that a fit can be checked by hand."""
+"""The table that showed that the universe expands: small enough to print, so that a fit can be checked by hand."""
 
 from typing import NamedTuple
 
