@@ -15,3 +15,5 @@ from gradjax.theory.meanfield.length import length_fixed_point as length_fixed_p
 from gradjax.theory.meanfield.length import length_fixed_points as length_fixed_points
 from gradjax.theory.meanfield.length import length_map as length_map
 from gradjax.theory.meanfield.phase import phase_diagram as phase_diagram
+from gradjax.theory.meanfield.spread import gradient_gain_spread as gradient_gain_spread
+from gradjax.theory.meanfield.transient import gains_by_layer as gains_by_layer
