@@ -1,0 +1,131 @@
+"""What else is done about the singular values of a long product; a fair race; and products whose values are known.
+
+None of the other ways gives the small values: they are here to be compared with `gradjax.products`, in time and in
+error. (The product followed by one `svd` is `gradjax.products.naive_log_singular_values`.)
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradjax.numerics import HIGHEST
+
+
+@jax.jit
+def plain_product(factors):
+    """The product factors[…, -1] … factors[…, 0] alone: the floor of every way that looks at each factor.
+
+    Args:
+        factors: (…, depth, n, n).
+
+    >>> import jax.numpy as jnp
+    >>> print(plain_product(jnp.array([[[2.0]], [[3.0]]])))
+    [[6.]]
+    """
+    layers = jnp.moveaxis(factors, -3, 0)
+    return jax.lax.scan(lambda p, layer: (jnp.matmul(layer, p, precision=HIGHEST), None), layers[0], layers[1:])[0]
+
+
+@jax.jit
+def running_qr_logs(factors):
+    """The growth of each direction of a running QR, Σ_l ln |R_l|_ii with J_l Q_{l-1} = Q_l R_l, descending.
+
+    Lyapunov exponents are means of these. At any depth they are off the log singular values by some nats.
+
+    Args:
+        factors: (…, depth, n, n).
+
+    >>> import jax.numpy as jnp
+    >>> print(running_qr_logs(jnp.array([[[1.0, 1.0], [0.0, 1.0]]])))
+    [0. 0.]
+    """
+
+    def step(q, layer):
+        q, r = jnp.linalg.qr(jnp.matmul(layer, q, precision=HIGHEST))
+        return q, jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
+
+    layers = jnp.moveaxis(factors, -3, 0)
+    start = jnp.broadcast_to(jnp.eye(factors.shape[-1], dtype=factors.dtype), layers[0].shape)
+    return jnp.sort(jnp.sum(jax.lax.scan(step, start, layers)[1], axis=0), axis=-1)[..., ::-1]
+
+
+def pytorch_singular_values(factors) -> Callable[[], np.ndarray] | None:
+    """A call of PyTorch that gives the singular values of the linear network with these layers; None without PyTorch.
+
+    The Jacobian is `torch.func.vmap(jacrev)`, then `torch.linalg.svdvals`; the layers are on its device before the
+    call, the one that jax uses.
+
+    Args:
+        factors: (…, depth, n, n), with at most one batch axis.
+    """
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return None
+    device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+    weights = torch.tensor(np.asarray(factors), device=device)
+    x = torch.zeros(weights.shape[-1], dtype=weights.dtype, device=device)
+
+    def network(layers, h):
+        for layer in layers:
+            h = layer @ h
+        return h
+
+    jacobian = torch.func.jacrev(network, argnums=1)
+    if weights.ndim == 4:
+        jacobian = torch.func.vmap(jacobian, in_dims=(0, None))
+    return lambda: torch.linalg.svdvals(jacobian(weights, x)).cpu().numpy()
+
+
+def race(runs: Sequence[Callable | None], rounds: int, clock: Callable[[], float] = time.perf_counter) -> np.ndarray:
+    """Seconds of each call in each round, (calls, rounds): one of each a round, so that all meet the same machine.
+
+    Args:
+        runs: functions without arguments; what they return is waited for. None is left out: zero seconds.
+        rounds: at least 1; before them every function runs once, to be compiled.
+        clock: seconds from any beginning.
+
+    Raises:
+        ValueError: fewer than one round.
+
+    >>> ticks = iter(range(100))
+    >>> race([lambda: 1, None], 3, clock=lambda: float(next(ticks)))
+    array([[1., 1., 1.],
+           [0., 0., 0.]])
+    """
+    if rounds < 1:
+        raise ValueError(f"race: rounds is {rounds}; expected at least 1")
+    seconds = np.zeros((len(runs), rounds))
+    for run in runs:
+        if run is not None:
+            jax.block_until_ready(run())
+    for number in range(rounds):
+        for index, run in enumerate(runs):
+            if run is not None:
+                began = clock()
+                jax.block_until_ready(run())
+                seconds[index, number] = clock() - began
+    return seconds
+
+
+def known_product(logs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Dense layers whose product has known singular values, ln σ_i = Σ_l logs[l, i] (in no order), at any depth.
+
+    J_l = H_l diag(e^logs_l) H_{l-1}, with random reflections H_l = I − 2 v vᵀ / vᵀv: neighbours agree, so that the
+    values multiply. Rounding the layers moves each value by about √depth · cond(J_l) units.
+
+    Args:
+        logs: (depth, n).
+
+    >>> layers = known_product(np.log([[2.0, 3.0], [5.0, 7.0]]), np.random.default_rng(0))
+    >>> print(np.linalg.svd(layers[1] @ layers[0], compute_uv=False).round(6))
+    [21. 10.]
+    """
+    depth, width = logs.shape
+    v = rng.standard_normal((depth + 1, width))
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    reflections = np.eye(width) - 2 * v[:, :, None] * v[:, None, :]
+    return reflections[1:] @ (np.exp(logs)[:, :, None] * reflections[:-1])
