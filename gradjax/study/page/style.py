@@ -77,6 +77,13 @@ summary { cursor: pointer; font-weight: 600; padding: .2rem 0; }
 dt { font-weight: 650; margin-top: .7rem; }
 dd { margin: 0; }
 dt:target, .meaning:target { background: var(--ask-wash); }
+.controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: .3rem 1.5rem;
+  background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .5rem .9rem; margin: 1rem 0; }
+.controls label { display: block; font-weight: 600; }
+.controls input, .controls select { width: 100%; font: inherit; accent-color: var(--accent); min-height: 1.9rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
+.plots figure { margin: 0; }
+.plots svg { display: block; width: 100%; height: auto; font-family: inherit; }
 footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top: 3rem; }
 @media (max-width: 40rem) {
   h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; }
