@@ -48,8 +48,8 @@ Many units: the whole Jacobian
 ------------------------------
 A layer of many units has no single slope. It has a Jacobian, and that stretches some directions and squeezes others.
 
-term: singular values, singular value: the factors by which a matrix stretches and squeezes its own set of upright
-directions
+term: singular values, singular value: the factors by which a matrix stretches and squeezes directions, which lie at
+right angles to each other
 
 term: Gaussian: drawn from the bell curve
 
@@ -319,10 +319,9 @@ def _plot_chains(ax, result) -> None:
 def _plot_spectra(ax, depths, result) -> None:
     """Each line is the singular value of one rank, in the first network of each kind."""
     logs, sums = result["log_singular_values"][:, 0] / math.log(10), result["sums_of_largest"][0, 0] / math.log(10)
-    lines = {"product of the layers' largest": (sums, 1), "Gaussian: all of the product's": (logs[0], 0)}
-    for name, (values, look) in (lines | {"orthogonal: all of the product's": (logs[1], 4)}).items():
-        first, *_ = ax.plot(depths, values, color=plotting.COLOURS[look], linewidth=0.7)
-        first.set(label=name, linewidth=2)
+    lines = {"product of the layers' largest": (sums, 1, 2), "Gaussian: all of the product's": (logs[0], 0, 0.7)}
+    for name, (values, look, wide) in (lines | {"orthogonal: all of the product's": (logs[1], 6, 3)}).items():
+        ax.plot(depths, values, color=plotting.COLOURS[look], linewidth=wide)[0].set_label(name)
     ax.set(title="Many units, mean square 1 in every layer", xlabel="layers L")
     ax.set(ylabel="log10 of the singular values")
     ax.legend(loc="lower left")
@@ -349,7 +348,7 @@ def _plot_depths(ax, config: Config, result) -> None:
             ax.plot(
                 range(1, depth + 1), logs, ".-", color=plotting.COLOURS[look], linewidth=1, markersize=2, label=label
             )
-    ax.set(title="Depths " + ", ".join(map(str, config.depths)) + ": only the distance to the output counts")
+    ax.set(title=f"Depths {config.depths[0]} to {config.depths[-1]}: the same steps, more of them")
     ax.set(xlabel="layer (1 is next to the input)", ylabel="log10 of the gradient norm")
     ax.legend()
 
