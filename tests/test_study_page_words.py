@@ -31,8 +31,8 @@ def prose(text, record=RECORD, terms=TERMS):
         ("Of `a < b` and ``c``.", "<p>Of <code>a &lt; b</code> and <code>c</code>.</p>"),
         ("- one\n  goes on\n- two", "<ul><li>one goes on</li><li>two</li></ul>"),
         ("1. one\n2. two", "<ul><li>one</li><li>two</li></ul>"),
-        ("Formula:\n    a  =  b", "<p>Formula:</p>\n<pre>a  =  b</pre>"),
-        (">>> 1 < 2\nTrue", "<pre>&gt;&gt;&gt; 1 &lt; 2\nTrue</pre>"),
+        ("Formula:\n    a  =  b", '<p>Formula:</p>\n<pre tabindex="0">a  =  b</pre>'),
+        (">>> 1 < 2\nTrue", '<pre tabindex="0">&gt;&gt;&gt; 1 &lt; 2\nTrue</pre>'),
         ("", ""),
     ],
 )
@@ -94,6 +94,11 @@ def test_a_formula_stands_beside_its_line_of_code():
     assert '<div class="formula"><div><math display="block"' in html
     assert "<code>a = b</code>" in html and 'in <a href="#fit-source">its code</a>' in html
     assert "<code>x = f(y)</code>" in html and "gradjax/chain/door.py" in html
+
+
+def test_an_indented_formula_is_one_too_and_code_may_stand_alone():
+    assert "<math" in prose("Of this:\n\n  math: a\n  code: b") and "<pre" not in prose("  math: a")
+    assert prose("code: x = 1").startswith('<div class="formula">\n<div><p class="code"><code>x = 1</code>')
 
 
 def test_an_unsound_formula_is_shown_as_written():

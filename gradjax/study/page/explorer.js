@@ -39,7 +39,13 @@
   }
 
   const tidy = (value) => String(Math.round(value * 100) / 100).replace("-", "\u2212");
-  const power = (value) => "10^" + tidy(value);
+
+  /* Ten to the value, as one says it: 1.3, or 6.6 × 10⁻⁷⁰. */
+  function power(value) {
+    if (value > -2 && value < 3) return Number((10 ** value).toPrecision(2)).toString();
+    const whole = Math.floor(value), raised = String(whole).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+    return `${(10 ** (value - whole)).toFixed(1)} × 10${raised}`;
+  }
 
   /* About five round numbers that span the range. */
   function ticks(low, high) {
@@ -109,8 +115,8 @@
   function summary(state) {
     const first = state.signal[0], full = state.counts.map((count, i) => (count ? i : -1)).filter((i) => i >= 0);
     const fate = first > 1 ? "The gradient explodes" : first < -1 ? "The gradient vanishes" : "The gradient is kept";
-    const low = power(state.low + full[0] * state.size);
-    const high = power(state.low + (full[full.length - 1] + 1) * state.size);
+    const low = power(state.low + (full[0] ?? 0) * state.size);
+    const high = power(state.low + ((full[full.length - 1] ?? 0) + 1) * state.size);
     const lost = state.absent ? ` ${state.absent} of ${data.width * data.seeds} directions are lost for good.` : "";
     return `${fate}: the signal reaches the input ${power(first)} times as large as it left the output ` +
       `(theory: ${power(state.line[state.depth])}). The network stretches its directions between ${low} and ${high} ` +

@@ -34,10 +34,10 @@ def explorer(records: Iterable[Mapping[str, Any]]) -> str:
     written = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return f"""<section class="study" id="explorer">
 <h2>Explore it yourself</h2>
-<p>Choose a network: what its layers do to a signal that comes in sideways, how its weights are drawn and how large they
-are (σw), how many layers it has. On the left stand all singular values of the whole network: how much it stretches
-each of its directions. On the right stands the backward signal, the gradient of the loss by each layer's output, on its
-way from the output (right) to the input (left). The points were measured by
+<p>Choose a network: the function that its units apply, how its weights are drawn and how large they are, and how
+many layers it has. The left plot shows all singular values of the whole network: how much it stretches each of its
+directions. The right plot shows the backward signal, the gradient of the loss by each layer's output, on its way from
+the output (right) to the input (left). The points and bars were measured by
 <a href="#{STUDY}">{STUDY}</a>; the lines are what theory says of a network of unlimited width.</p>
 <p class="predict"><strong>Predict, then look.</strong> For each activation, find the weight scale that keeps the signal
 through a hundred layers. For which one is there none? And which singular values stay together when you exchange

@@ -45,13 +45,18 @@ def block(text: str, words: Callable[[str], str] = inline) -> str:
     if not text.strip():
         return ""
     if lines[0].startswith(("    ", ">>>")) or all(line.startswith("  ") for line in lines):
-        return f"<pre>{escape(textwrap.dedent(text))}</pre>"
+        return _preformatted(text)
     if BULLET.match(lines[0]):
         items = "".join(f"<li>{words(item)}</li>" for item in _items(lines))
         return f"<ul>{items}</ul>"
     if len(lines) > 1 and all(line.startswith("  ") for line in lines[1:]):
-        return f"<p>{words(lines[0])}</p>\n<pre>{escape(textwrap.dedent(chr(10).join(lines[1:])))}</pre>"
+        return f"<p>{words(lines[0])}</p>\n{_preformatted(chr(10).join(lines[1:]))}"
     return f"<p>{words(text)}</p>"
+
+
+def _preformatted(text: str) -> str:
+    """The lines as they are; whoever scrolls by keyboard can reach them."""
+    return f'<pre tabindex="0">{escape(textwrap.dedent(text))}</pre>'
 
 
 def _items(lines: list[str]) -> list[str]:

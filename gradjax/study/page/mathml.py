@@ -18,6 +18,7 @@ SCRIPTS = "".join((*RAISED, *LOWERED))
 THINGS = set("∂∇∞∅")
 POSTFIX = ("′", "*")
 WORDS = ("word", "text")
+GAP = '<mspace width="0.2em"></mspace>'
 PAIRS = {"(": ")", "[": "]"}
 TOKEN = re.compile(
     rf"""(?P<text>"[^"]*")|(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<raised>[{"".join(RAISED)}]+)|(?P<lowered>[{"".join(LOWERED)}]+)
@@ -73,9 +74,11 @@ def _row(tokens: list[Token], closing: str, keep: bool = False) -> str:
             tokens.pop()
             terms[-1].append("/")
         elif token.text in LIMITS and "/" not in terms[-1]:  # a limit of a fraction stands before it, not above
-            terms += [[_scripted(tokens), _gap(tokens)], []]
+            terms += [[_scripted(tokens), GAP], []]
         else:
-            terms[-1] += [_scripted(tokens), _gap(tokens) if len(token.text) > 1 and token.kind in WORDS else ""]
+            is_word = len(token.text) > 1 and token.kind in WORDS
+            before = GAP if is_word and terms[-1] and terms[-1][-1] not in (GAP, "/") else ""
+            terms[-1] += [part for part in (before, _scripted(tokens), is_word and _gap(tokens)) if part]
     if closing and (not tokens or tokens.pop().text != closing):
         raise ValueError(f"a formula lacks a closing {closing!r}")
     content = "".join(_term(term) for term in terms)
@@ -170,7 +173,7 @@ def _sign(text: str) -> str:
 def _gap(tokens: list[Token]) -> str:
     """A thin space after a word, unless a bracket or a separator follows."""
     follows = bool(tokens) and tokens[-1].kind != "fraction" and tokens[-1].text not in {*SEPARATORS, *"()[]|"}
-    return '<mspace width="0.2em"></mspace>' if follows else ""
+    return GAP if follows else ""
 
 
 def _mrow(content: str) -> str:

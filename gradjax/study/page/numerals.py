@@ -11,12 +11,13 @@ from typing import Any
 from gradjax.study.page.markup import escape
 
 PLACE = re.compile(r"\{(expected )?([^{}\n]+)\}")
+SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")
 RAISE = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | str, digits: int = 6) -> str:
-    """A number in a table: a few digits and a true minus; escaped."""
-    return escape(value if isinstance(value, str) else f"{value:.{digits}g}").replace("-", "\N{MINUS SIGN}")
+    """A number in a table: a few digits, powers of ten and a true minus; escaped."""
+    return escape(in_words(value if isinstance(value, str) else f"{value:.{digits}g}"))
 
 
 def in_words(formatted: str) -> str:
@@ -25,13 +26,21 @@ def in_words(formatted: str) -> str:
     >>> in_words("-1.5e-07"), in_words("1e+30")
     ('−1.5 × 10⁻⁷', '10³⁰')
     """
+    return powers(formatted).replace("-", "\N{MINUS SIGN}")
+
+
+def powers(text: str) -> str:
+    """The text with every 1e-05 in it as a power of ten.
+
+    >>> powers("at most 2.5e-05")
+    'at most 2.5 × 10⁻⁵'
+    """
 
     def power(match: re.Match[str]) -> str:
         raised = str(int(match[2])).translate(RAISE)
         return f"10{raised}" if match[1] == "1" else f"{match[1]} × 10{raised}"
 
-    tidy = re.sub(r"(\d+(?:\.\d+)?)e([+-]?\d+)", power, formatted)
-    return tidy.replace("-", "\N{MINUS SIGN}")
+    return SCIENTIFIC.sub(power, text)
 
 
 def filled(text: str, claims: Iterable[Mapping[str, Any]]) -> str:

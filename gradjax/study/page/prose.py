@@ -64,6 +64,8 @@ class Prose:
         return self.figure(caption)
 
     def _block(self, text: str) -> str:
+        if textwrap.dedent(text).startswith(FORMULA):  # an indented formula is no block of code
+            text = textwrap.dedent(text)
         if heading := HEADING.match(text):
             return f"<h3>{inline(heading[1])}</h3>"
         for mark, make in self._marks().items():
@@ -74,6 +76,7 @@ class Prose:
     def _marks(self) -> dict[str, Callable[[str], str]]:
         return {
             "math:": self._formula,
+            "code:": self._formula,
             "term:": self._definitions,
             "Predict:": self._question,
             "Look:": self._answer,
@@ -87,7 +90,7 @@ class Prose:
         lines = lines_of(text, *FORMULA)
         formulas = "".join(formula(_after(line)) for line in lines if line.startswith("math:"))
         codes = "".join(_code(_after(line), self.record["name"]) for line in lines if line.startswith("code:"))
-        return f'<div class="formula"><div>{formulas}</div>\n<div>{codes}</div></div>'
+        return f'<div class="formula">{formulas and f"<div>{formulas}</div>"}\n<div>{codes}</div></div>'
 
     def _definitions(self, text: str) -> str:
         matches = [LINE.match(line) for line in lines_of(text, "term:")]

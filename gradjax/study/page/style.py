@@ -61,6 +61,7 @@ th, td {
   text-align: left; vertical-align: top; padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line);
 }
 th[scope="row"] { font-weight: 500; min-width: 12rem; }
+#claims th[scope="row"] { width: 17rem; }
 thead th { color: var(--soft); font-weight: 600; font-size: .85rem; }
 .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .verdict {
@@ -77,8 +78,9 @@ summary { cursor: pointer; font-weight: 600; padding: .2rem 0; }
 dt { font-weight: 650; margin-top: .7rem; }
 dd { margin: 0; }
 dt:target, .meaning:target { background: var(--ask-wash); }
-.controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: .3rem 1.5rem;
+.controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(11rem, 100%), 1fr)); gap: .3rem 1.5rem;
   background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .5rem .9rem; margin: 1rem 0; }
+.controls p { margin: .3rem 0; }
 .controls label { display: block; font-weight: 600; }
 .controls input, .controls select { width: 100%; font: inherit; accent-color: var(--accent); min-height: 1.9rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
@@ -95,12 +97,16 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top:
   table.stack [data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: .85rem; }
   .number { white-space: normal; }
 }
+@page { margin: 14mm; }
 @media print {
   body { font-size: 10pt; } a { color: inherit; text-decoration: none; }
   header, nav, main, footer { max-width: none; padding: 0; }
   section.study { break-before: page; border-top: 0; margin-top: 0; }
   figure, tr, .question, .formula, .meaning { break-inside: avoid; }
   h2, h3, .predict { break-after: avoid; }
+  table { font-size: 8pt; table-layout: fixed; }
+  th[scope="row"], #claims th[scope="row"] { min-width: 0; width: 30%; }
+  th, td, .number { white-space: normal; overflow-wrap: anywhere; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7.5pt; overflow: visible; }
   details.look::details-content { content-visibility: visible; height: auto; }
   details.look summary, details:not(.look), .controls, .files { display: none; }
