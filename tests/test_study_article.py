@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradjax.study import contract
+from gradjax.study.page import build_page
 from gradjax.study.page.glossary import lines_of, running_text, terms_of
 from gradjax.study.page.markup import SPAN
 from gradjax.study.page.mathml import mathml
@@ -100,6 +101,12 @@ def test_no_chapter_uses_a_term_before_the_one_that_defines_it():
         statements = "\n\n".join(claim["statement"] for claim in claims_of(study))
         before += f"\n\n{running_text(study.docstring)}\n\n{statements}"
     assert not early
+
+
+def test_the_page_and_all_its_pictures_stay_below_five_megabytes():
+    figures = ROOT / "figures"
+    pictures = sum(path.stat().st_size for path in figures.glob("*.png"))
+    assert len(build_page(figures).encode()) + pictures < 5e6
 
 
 def _around(term, text):

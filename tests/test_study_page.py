@@ -80,6 +80,13 @@ def test_pictures_have_a_text_alternative_and_their_size(folder):
     assert all("throws" in picture["alt"] and int(picture["width"]) > 100 for picture in pictures)
 
 
+def test_pictures_have_a_palette_and_a_white_ground(folder):
+    from PIL import Image
+
+    with Image.open(folder / "coin.png") as picture:
+        assert picture.mode == "P" and picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
 def test_nothing_comes_from_the_network(folder):
     text = build_page(folder)
     shown = re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)

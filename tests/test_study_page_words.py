@@ -147,6 +147,7 @@ def test_a_function_of_the_study_is_shown_with_its_decorators():
 def test_definitions_are_shown_where_they_stand_and_collected():
     text = "A loss.\n\nterm: loss, losses: how wrong\n  <it> is\nterm: learning rate: a"
     html = prose(text)
+    assert 'A <a class="term" href="#term-loss">loss</a>.' in html and html.count("<a ") == 1  # none in a definition
     assert '<p class="meaning" id="first-loss"><dfn>loss</dfn>: how wrong &lt;it&gt; is</p>' in html
     assert '<p class="meaning"><dfn>learning rate</dfn>' in html  # another study's, so the anchor is there
     assert [(term.word, term.forms, term.study) for term in terms_of(text, "fit")] == [
@@ -163,6 +164,9 @@ def test_the_first_use_of_a_term_in_any_form_and_case_is_linked():
     assert link("loss, glossy, learning rates") == "loss, glossy, learning rates"
     assert link("a learning rate") == 'a <a class="term" href="#term-learning-rate">learning rate</a>'
     assert Linker([])("a < b") == "a &lt; b"
+    link = Linker(TERMS)
+    link.forget("loss")
+    assert link("loss") == "loss"
 
 
 def test_running_text_is_what_a_reader_reads():

@@ -56,25 +56,35 @@ def _records(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _parts(records: list[dict[str, Any]], terms: list[Term], folder: Path) -> list[tuple[str, str, str, str]]:
     """What the page holds in turn: the anchor, the words in the contents list, the text, the part that it opens."""
-    article = [record for record in records if record["part"] == PARTS[0]]
-    others = [record for record in records if record["part"] != PARTS[0]]
-    parts = [_of_study(record, f"Chapter {n}", terms, folder, "The article") for n, record in enumerate(article, 1)]
+    places = _places(records)
+    parts = [_of_study(record, places, terms, folder) for record in records]
+    count = sum(record["part"] == PARTS[0] for record in records)
     if widget := explorer(records):
-        parts.append(("explorer", "Explore it yourself", widget, "Explore"))
-    parts += [_of_study(record, escape(record["part"]), terms, folder, "Research") for record in others]
+        parts.insert(count, ("explorer", "Explore it yourself", widget, "Explore"))
     if records:
         words = "Every claim, and whether it holds"
         text = f'<section class="study" id="claims">\n<h2>{words}</h2>\n{every_claim(records)}</section>'
         parts.append(("claims", words, text, "Look up"))
     if terms:
-        parts.append(("glossary", "Glossary", _glossary(terms, records), "Look up"))
+        parts.append(("glossary", "Glossary", _glossary(terms, places), "Look up"))
     return parts
 
 
+def _places(records: list[dict[str, Any]]) -> dict[str, str]:
+    """Where each study stands, in words: "Chapter 1" or "Research"."""
+    chapters = [record["name"] for record in records if record["part"] == PARTS[0]]
+    return {r["name"]: escape(r["part"].capitalize()) for r in records} | {
+        name: f"Chapter {number}" for number, name in enumerate(chapters, 1)
+    }
+
+
 def _of_study(
-    record: dict[str, Any], place: str, terms: list[Term], folder: Path, part: str
+    record: dict[str, Any], places: dict[str, str], terms: list[Term], folder: Path
 ) -> tuple[str, str, str, str]:
-    return escape(record["name"]), inline(record["title"]), section(record, place, terms, folder), part
+    name = record["name"]
+    place = f"{places[name]}: {escape(name.replace('_', ' '))}"
+    part = "The article" if record["part"] == PARTS[0] else places[name]
+    return escape(name), inline(record["title"]), section(record, place, terms, folder), part
 
 
 def _header(records: list[dict[str, Any]]) -> str:
@@ -102,11 +112,10 @@ def _contents(parts: Iterable[tuple[str, str, str, str]]) -> str:
     return f'<nav aria-labelledby="contents">\n<h2 id="contents">Contents</h2>\n{lists}\n</nav>' if grouped else ""
 
 
-def _glossary(terms: list[Term], records: list[dict[str, Any]]) -> str:
-    titles = {record["name"]: inline(record["title"]) for record in records}
+def _glossary(terms: list[Term], places: dict[str, str]) -> str:
     entries = "\n".join(
-        f'<dt id="term-{escape(term.slug)}">{escape(term.word)}</dt>\n<dd>{inline(term.meaning)} <span class="soft">'
-        f'First in <a href="#first-{escape(term.slug)}">{titles[term.study]}</a>.</span></dd>'
+        f'<dt id="term-{escape(term.slug)}">{escape(term.word)}</dt>\n<dd>{inline(term.meaning.rstrip("."))} '
+        f'(<a href="#first-{escape(term.slug)}">{places[term.study]}</a>).</dd>'
         for term in sorted(terms, key=lambda term: term.word.lower())
     )
     return f'<section class="study" id="glossary">\n<h2>Glossary</h2>\n<dl>\n{entries}\n</dl>\n</section>'

@@ -94,6 +94,10 @@ class Linker:
         forms = sorted(self._waiting, key=len, reverse=True)
         self._pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, forms))})(?![\w-])", re.IGNORECASE)
 
+    def forget(self, slug: str) -> None:
+        """Links this term no more: the section has just defined it."""
+        self._waiting = {form: term for form, term in self._waiting.items() if term.slug != slug}
+
     def __call__(self, text: str) -> str:
         """The plain text escaped, with its links."""
         if not self._waiting:

@@ -99,6 +99,7 @@ class Prose:
     def _definition(self, words: str, meaning: str) -> str:
         word = words.split(",")[0].strip()
         term = Term(word, (word,), meaning, "")
+        self.link.forget(term.slug)
         mine = self.terms.get(term.slug, term).study == self.record["name"]
         place = f' id="{escape(f"first-{term.slug}")}"' if mine else ""
         return f'<p class="meaning"{place}><dfn>{escape(word)}</dfn>: {self.inline(meaning)}</p>'
