@@ -1,32 +1,32 @@
 """Learning walks downhill, and the curvature of the valley limits its step
 
-How does a gradient improve a model, how long may its steps be, and what does it not know?
+How does a gradient improve what a program has learned, how long may its steps be, and what does it not know?
 
 Two numbers to learn
 --------------------
 
 In 1929 Edwin Hubble printed a table of 24 galaxies: how far away each is, and how fast it moves away from us. The
-farther, the faster. A straight line says how much faster.
+farther, the faster. A straight line through the points says how much faster (picture 1 below).
 
-term: model, models: a program with numbers left open, meant to imitate data
+term: model, models: a program with some numbers left open, meant to imitate data
 
-term: parameter, parameters: one of the numbers that a model leaves open; the weights of a network are its parameters
+term: parameter, parameters: one of the numbers that a model leaves open; those of a network are its weights
 
 math: v ≈ a + b r
 code: return a + b * distance
 
-Here r is the distance, v the velocity, and a and b are the two parameters. Which are best? Those that make the loss
-small: half the mean squared difference between what the model says and what was measured.
+Here r is the distance, v the velocity, and a and b are the two parameters. The best ones make the loss small, and ours
+is half the mean squared difference between what the model says and what was measured.
 
 math: L(a, b) = ∑_i (a + b r_i − v_i)² / (2 n)
 code: return jnp.mean((line(point, distance) - velocity) ** 2) / 2
 
-Every pair (a, b) is a point of a map, and the loss is the height of the land above it: the landscape of the first
-chapter, made of data. Its lowest point is the best line. The gradient points uphill, so we walk against it.
+Every pair p = (a, b) is a point of a map, and the loss is the height above it: a landscape as in the first chapter, but
+made of data. Its lowest point is the best line. The gradient points uphill, so walk against it.
 
-term: gradient descent: taking one step after another against the gradient
+term: gradient descent: walking downhill by steps against the gradient
 
-term: learning rate, learning rates: the length of such a step, as a multiple of the gradient
+term: learning rate, learning rates: the length of such a step, as a multiple of the gradient's norm; written η
 
 math: p ← p − η ∇L(p)
 code: return point - rate * jax.grad(loss)(point, *data)
@@ -34,16 +34,17 @@ code: return point - rate * jax.grad(loss)(point, *data)
 How long may a step be?
 -----------------------
 
-The second picture shows the land: a long valley, steep across and almost level along. A step that is right along the
-valley may be too long across it.
+Picture 2 shows the land: a long valley, steep across and almost level along. A learning rate that suits one direction
+may not suit the other.
 
 term: curvature, curvatures: how fast the slope itself changes as one walks in some direction
 
-The second derivatives hold all curvatures, as the two slopes of the first chapter held all slopes.
+The derivatives of the slopes hold all curvatures, just as the two slopes held all others.
 
 term: Hessian: the table of the second derivatives of the loss, that is, the Jacobian of its gradient
 
-For this model it can be written down. With r̄ the mean of the distances and q the mean of their squares:
+For this model it can be written down. With r̄ for the mean of the distances and q for the mean of their squares, its two
+rows and its extreme curvatures are
 
 math: H = [1, r̄; r̄, q]
 code: return np.array([[1.0, mean], [mean, square]])
@@ -52,55 +53,61 @@ math: λ = (1 + q ± √((1 − q)² + 4 r̄²)) / 2
 code: root = np.sqrt((1 - square) ** 2 + 4 * mean**2)
 code: return np.array([1 + square + root, 1 + square - root]) / 2
 
-The two numbers λ are the largest and the smallest curvature; the largest lies across the valley, the smallest along
-it. At a distance c from the valley's floor the slope straight across is λ c, so a step takes η λ c off that distance.
+The larger, $λ_max$, is the curvature straight across the valley, the smaller the one along its floor. At a distance c
+from the floor the slope across is $λ c$. A step of learning rate η therefore takes $η λ c$ off the distance.
 
 math: c ← (1 − η λ) c
 code: factors = np.abs(1 - rates[:, None] * curvatures)
 
 term: diverge, diverges, diverged: to run away: each step ends farther from the goal than it began
 
-Everything follows from the size of 1 − η λ. Below 1, the distance shrinks. It is exactly 1 where η = 2 / λ_max.
+So everything hangs on the factor 1 − ηλ. Where its size is below 1, the distance shrinks. It is exactly −1 where
+$η = 2/λ_max$.
 
-Predict: walk with three learning rates, one a little below 2 / λ_max, one exactly at it, one a little above. What does
-the distance from the valley's floor do in each case?
+Predict: Walk with three learning rates: a little below $2/λ_max$, exactly at it, a little above. What becomes of the
+distance from the floor of the valley in each case?
 
-Look: below it, each step crosses the valley and lands nearer: the distance is multiplied by {across, below:.3f} a step.
-Exactly at 2 / λ_max the walk crosses from wall to wall forever: the factor is {across, at:.3f}, and the side changes in
-{side changes, at:.0%} of the steps. Above it the factor is {across, above:.3f}: each step is longer than the last, and
-the walk diverges. All three are |1 − η λ_max| to all digits shown. Along the valley meanwhile, just below 2 / λ_max, a
-step leaves {along, below:.3f} of the distance; with a third of that learning rate, {along, far below:.3f}. The steep
-direction limits the learning rate, and the level one pays for it in steps.
+Look: Below, each step crosses the floor and lands nearer: the distance is multiplied by {across, below:.3f} a step.
+Exactly at $2/λ_max$ the walk crosses from wall to wall forever: the factor is {across, at:.3f}, and the side changes in
+{side changes, at:.0%} of the steps. Above, the factor is {across, above:.3f}: each step is longer than the last, and
+the walk diverges. All three are $|1 − η λ_max|$ to every digit shown (picture 3). Along the floor, meanwhile, the walk
+just below $2/λ_max$ keeps {along, below:.3f} of its distance at each step, and with a third of that learning rate
+{along, far below:.3f}. The steep direction limits the learning rate, and the level one pays for it in steps.
 
-The control: the valley is long because distances are not centred at zero and have a spread of their own. Measure them
-from their mean, in units of their spread, and the valley becomes a round bowl in which all curvatures are 1. There one
-step with learning rate 1 ends at the bottom: {round bowl:.1e} of the excess of the loss is left.
+figure: 1: the data, and the line as the slowest of the walks improves it. 2: the loss as a landscape, and four walks on
+it, each with its own learning rate. 3: how far they are from the floor of the valley. 4: what one step promises, and
+what it does. 5: the difference of the two. 6: the loss along the whole walks, and in the control.
+
+The control takes the valley away. It is long because the distances do not lie about zero and have a spread of their
+own. Measured from their mean, in units of their spread, they make a round bowl, where all curvatures are 1. There one
+step of learning rate 1 ends at the bottom: of what the loss had above its lowest value {round bowl:.1e} is left.
 
 What a step knows
 -----------------
 
-A gradient is a promise about short steps: the loss will change by minus the learning rate times the squared norm.
+A gradient is a promise about short steps. With g for the gradient, the loss shall change by
 
 math: L(p − η g) − L(p) ≈ −η ‖g‖²
 code: promised = -steps * (gradient @ gradient)
 
-What it leaves out is curvature, which is felt as the square of the step.
+It leaves curvature out, which a step feels as its square.
 
 math: "left out" = η² gᵀ H g / 2
 code: left_out = steps**2 * (gradient @ hessian @ gradient) / 2
 
-Predict: halve the step. By how much does the promise get better?
+Predict: Halve the step. By how much does the promise get better?
 
-Look: four times: what is left out goes like the step to the power {promise, valley:.3f}, and is the formula above to
-{size of what is left out:.1e} of itself. In the picture the straight line is the promise and the points are what
-happens; the loss comes back up, and from twice the best step on it is higher than before. The control is a plane, which
-has no curvature: there every promise is kept, to {promise, plane:.1e}.
+Look: Four times: what is left out goes like the step to the power {promise, valley:.3f} (picture 5), and it is the
+formula above to {size of what is left out:.1e} of itself. In picture 4 the straight line is the promise and the points
+are what happens: the loss comes back up, and beyond twice the best step it is higher than at the start. The control is
+a plane, which has no curvature: there every promise is kept, to {promise, plane:.1e}.
 
-So the gradient knows which way is down here and how steep. It does not know how soon the ground will turn (that is
-curvature), how far the bottom is, whether there is a deeper valley elsewhere (here there is none), and least of all
-whether the data are right. The descent finds b = {expansion:.0f} kilometres a second for each million parsecs; Hubble,
-who also took out the motion of the sun, wrote 465 ± 50. Today it is about 70: his galaxies are seven times farther than
-he thought. A gradient improves a model on the numbers that it was given.
+So the gradient knows which way is down here, and how steeply. It does not know how soon the ground will turn (that is
+curvature), how far away the bottom is, whether there is a deeper valley elsewhere (not here: both curvatures are above
+zero, everywhere), and least of all whether the data are right. The descent finds b = {expansion:.0f} kilometres a
+second for each million parsecs (a parsec is 3.26 light years). Hubble, who also took out the motion of the sun, wrote
+465 ± 50. Today it is about 70: those galaxies are some seven times farther away than he thought. A gradient improves a
+model on the numbers that it was given.
 
 Reference: Hubble (1929), Proceedings of the National Academy of Sciences 15, 168, table 1; for the rates, Boyd and
 Vandenberghe (2004), Convex Optimization, section 9.3; today's value: Freedman et al. (2001), arXiv:astro-ph/0012376.
@@ -355,7 +362,9 @@ def _plot_data(ax, result) -> None:
         ax.plot(ends, a + b * ends, color=plotting.COLOURS[0], alpha=0.25 + 0.15 * index, linewidth=1 + 0.25 * index,
                 label=f"the line after {number} step{'s' * (number != 1)}")  # fmt: skip
     ax.set(
-        xlabel="distance r (million parsecs)", ylabel="velocity v (1000 km/s)", title="The model: a line through data"
+        xlabel="distance r (million parsecs)",
+        ylabel="velocity v (1000 km/s)",
+        title="1. The model: a line through data",
     )
     ax.set_ylim(-0.4, 4.9)
     ax.legend(loc="upper left", ncols=2, fontsize=7.5)
@@ -371,7 +380,9 @@ def _plot_land(fig, ax, result) -> None:
         ax.plot(*result["paths"][which, :count].T, linewidth=1, label=f"{RATES[name]:.2f} × 2/λ_max", **look)
     ax.plot(*result["bottom"], "*", color="white", markersize=12, label="least squares")
     fig.colorbar(mesh, ax=ax, label="log10 of the loss", pad=0.02)
-    ax.set(xlabel="a (1000 km/s)", ylabel="b (1000 km/s for a million parsecs)", title="The loss, and four walks on it")
+    ax.set(
+        xlabel="a (1000 km/s)", ylabel="b (1000 km/s for a million parsecs)", title="2. The loss, and four walks on it"
+    )
     ax.set(xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
     ax.grid(False)
     ax.legend(loc="lower left", facecolor="#bbbbbb")
@@ -387,7 +398,7 @@ def _plot_distances(ax, result) -> None:
         points = {"color": plotting.COLOURS[look], "markersize": 4, "label": f"_measured, {name}"}
         ax.plot(steps[every], across[every], plotting.MARKERS[index], **points)
     ax.set(yscale="log", ylim=(1e-10, 1e17), xlabel="steps", ylabel="distance from the floor, across the valley")
-    ax.set_title("Below it shrinks, at it stays, above it grows")
+    ax.set_title("3. Below it shrinks, at it stays, above it grows")
     ax.legend(loc="upper left", title="points: measured; lines: no fit", fontsize=7.5, title_fontsize=7.5)
 
 
@@ -398,7 +409,7 @@ def _plot_promise(ax, result) -> None:
     plotting.theory(ax, steps, both, "with curvature: −η‖g‖² + η² gᵀHg / 2", 6, linestyle="--")
     ax.plot(steps, result["long_happened"], "o", color="black", markersize=4, label="what happened")
     ax.axhline(0, color="grey", linewidth=0.8, label="_no change")
-    ax.set(xlabel="learning rate η of one step", ylabel="change of the loss", title="One step: promise and outcome")
+    ax.set(xlabel="learning rate η of one step", ylabel="change of the loss", title="4. One step: promise and outcome")
     ax.set_ylim(1.3 * result["long_promised"].min(), None)
     ax.legend(loc="lower left")
 
@@ -413,7 +424,7 @@ def _plot_left_out(ax, result) -> None:
     ax.set(
         xscale="log", yscale="log", xlabel="learning rate η of one step", ylabel="|what happened − what was promised|"
     )
-    ax.set(title="Half the step, a quarter of the error", ylim=(1e-19, 1e6))
+    ax.set(title="5. Half the step, a quarter of the error", ylim=(1e-19, 1e6))
     ax.legend(loc="upper left")
 
 
@@ -425,7 +436,7 @@ def _plot_losses(ax, result) -> None:
     before, after, lowest = result["bowl_losses"]
     ax.plot([0, 1], np.maximum([before - lowest, after - lowest], 1e-17), "s-", color=plotting.COLOURS[4],
             label="round bowl (control): one step")  # fmt: skip
-    ax.set(yscale="log", ylim=(1e-18, 1e14), xlabel="steps", ylabel="loss above its lowest", title="The whole walk")
+    ax.set(yscale="log", ylim=(1e-18, 1e14), xlabel="steps", ylabel="loss above its lowest", title="6. The whole walk")
     ax.legend(loc="upper right", fontsize=7.5)
 
 

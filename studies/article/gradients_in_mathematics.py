@@ -12,24 +12,26 @@ term: Jacobian, Jacobians: the table of all partial derivatives of a program, a 
 each input; with one output its only row is the gradient
 
 math: J_(i,j) = ∂y_i / ∂x_j
+code: jacobians = [mode(network, argnums=1)(weights, x) for mode in (jax.jacfwd, jax.jacrev)]
 
 Here is the smallest program of the kind that this text is about: three numbers in, four between, two out.
 
-term: weight, weights: a number by which a program multiplies what it is given; learning will change the weights and
-nothing else
+term: weight, weights: a number by which a program multiplies what it is given; learning will change these and nothing
+else
 
 term: layer, layers: one step of such a program: weighted sums of all numbers given to it, each of them then bent by a
-curve, here tanh, or left straight
+curve or left straight
 
 term: network, networks: layers in a row, each fed with what the one before it gives
+
+Our curve is tanh, which presses every number between −1 and 1. With the weights in two tables, A of four rows and three
+columns, B of two rows and four columns, the whole network is two lines.
 
 math: h = tanh(A x)
 code: h = np.tanh(A @ x)
 
 math: y = B h
 code: y = B @ h
-
-A is a table of weights with four rows and three columns, B one with two rows and four columns.
 
 Slopes multiply
 ---------------
@@ -41,50 +43,50 @@ several paths. Multiply the slopes along each path, then add up the paths.
 term: matrix product, matrix products: of two tables, the table whose entry in row i and column j is the sum over k of
 the first one's entry (i, k) times the second one's entry (k, j)
 
-This is the very sum over paths, so the whole rule fits in one line.
+That sum runs over the paths, k being the number passed through on the way. So the whole rule is one matrix product.
 
 term: chain rule: the Jacobian of steps in a row is the matrix product of their Jacobians, the last step's on the left
 
 math: J = J_2 J_1
 code: J = J2 @ J1
 
-The first layer's table is A, each row multiplied by the slope of tanh at that place, 1 − h². The second layer's is B.
+The first layer's table is A, each row multiplied by the slope of tanh at that place, which is 1 − h². The second
+layer's is B. Picture 1 shows the three tables of one network.
 
-math: J_1 = diag(1 − h²) A
+math: J_1 = (1 − h²) · A
 code: J1 = (1 - h**2)[:, None] * A
 
-Learning needs one number to make small, and its gradient with respect to the weights.
+Learning needs one number to make small, and that number's gradient along all weights.
 
 term: loss, losses: one number that says how far the outputs y are from the wanted ones t: the smaller the better
 
-math: E = ‖y − t‖² / 2
+math: E = (‖y − t‖²) / 2
 code: return jnp.sum((network(weights, x) - t) ** 2) / 2
 
-Its slope along each output is y − t. To go on to the weights, carry these slopes backward through the tables.
+Its slope along each output is y − t. To reach the weights, carry these slopes backward through the tables. (A raised T
+lays a table on its side: rows become columns.)
 
 term: backpropagation: carrying the slopes of the loss from the outputs back through the layers, a Jacobian at a time
 
 math: ∂E / ∂B = (y − t) hᵀ
 code: with_B = np.outer(y - t, h)
 
-math: ∂E / ∂A = ((1 − h²) · Bᵀ (y − t)) xᵀ
+math: ∂E / ∂A = ((1 − h²) · (Bᵀ (y − t))) xᵀ
 code: with_A = np.outer((1 - h**2) * (B.T @ (y - t)), x)
 
-Predict: these lines are all of calculus that a network needs. jax was told none of them, only the network itself. In
+Predict: These lines are all the calculus that a network needs. jax was told none of them, only the network itself. In
 how many digits do its slopes agree with ours?
 
-Look: in all of them. Over all random networks tried, `jax.jacfwd` and `jax.jacrev` differ from the product by at most
-{jacfwd by hand:.1f} and {jacrev by hand:.1f} roundings of float64, and `jax.grad` from backpropagation by hand by
-{gradient by hand:.1f}. It is no approximation: jax multiplies the same tables.
+Look: In all of them. Over all random networks tried, `jax.jacfwd` and `jax.jacrev` differ from the chain rule written
+by hand by at most {jacfwd by hand:.1f} and {jacrev by hand:.1f} roundings (one is 2.2e-16, the last digit that float64
+keeps), and `jax.grad` differs from backpropagation by hand by at most {gradient by hand:.1f} (picture 2). There is no
+approximation in it: jax multiplies the same tables.
 
 Two ways to multiply
 --------------------
 
-With three layers there are three tables, and a product of three may begin at either end. The result is the same.
-
-math: J_3 (J_2 J_1) = (J_3 J_2) J_1
-
-The work is not. Beginning at the inputs carries a column for each input through all layers; beginning at the outputs
+With three layers there are three tables, and a product of three may begin at either end. The result is the same, but
+the work is not: beginning at the inputs carries a column for each input through all layers, beginning at the outputs
 carries a row for each output back through all of them.
 
 term: forward mode: multiplying the Jacobians from the inputs on, one column for each input: `jax.jacfwd`
@@ -92,31 +94,38 @@ term: forward mode: multiplying the Jacobians from the inputs on, one column for
 term: reverse mode: multiplying the Jacobians from the outputs back, one row for each output: `jax.jacrev`; with one
 output it is what `jax.grad` does, and for a loss it is backpropagation
 
+math: J_3 (J_2 J_1) = (J_3 J_2) J_1
+code: MODES = {"forward": jax.jacfwd, "reverse": jax.jacrev}
+
 XLA, the compiler beneath jax, counts the additions and multiplications of each program that it makes. We count in
-evaluations: how often could the network itself have been run for that work?
+evaluations: how often could the network itself have been run for the same work?
 
 code: return cost(program, weights, x, repeats=repeats)
 
-Predict: three tables hold more than half a million weights and make one loss. What does its gradient cost, a slope for
+Predict: Three tables hold more than half a million weights and make one loss. What does its gradient cost, a slope for
 each weight: a million evaluations, a thousand, a hundred?
 
-Look: {price of a gradient:.2f}. It was the same for a few hundred weights. For each table of weights, an evaluation
-takes one matrix product, and the way back takes two: one carries the slopes on, one gives the slopes of the weights
-(the first layer needs no carrying: (3 · 3 − 1) / 3 = 8/3). Finite differences would take one evaluation for each
-weight and one more. This is why networks learn by reverse mode. Its price is memory: what each layer gave must be kept
-until the way back has come to it.
+Look: {price of a gradient:.2f} evaluations, and as many for a few hundred weights (picture 3). An evaluation takes one
+matrix product for each table. The way back takes two: one carries the slopes on, and one gives those along the table's
+own weights; the first layer has nothing left to carry to. For three tables that makes (3 · 3 − 1)/3 = 8/3. Finite
+differences would take one evaluation for each weight and one more. This is why networks learn by reverse mode. Its
+price is memory: what each layer gave must be kept until the way back has come to it.
 
-Forward mode pays by inputs, reverse mode by outputs: on the logarithmic axes below, the work grows with the inputs to
-the power {forward with inputs:.2f} and {reverse with inputs:.2f}, with the outputs to the power
-{forward with outputs:.2f} and {reverse with outputs:.2f}. With 64 times more inputs than outputs forward mode does
-{cost of the wrong end:.0f} times the work. The control: with as many inputs as outputs neither wins, and the ratio is
-{square control:.2f}.
+figure: 1: the chain rule for one network; red is above zero, blue below. 2: jax beside what is written by hand. 3: what
+the gradient of a loss costs. 4 and 5: what a whole Jacobian costs as inputs grow, and as outputs grow. 6: the same by
+the clock.
 
-The clock agrees where the difference is large, but it is noisy, and small programs take as long as starting them does:
-what is claimed is the count, and of time only which one was faster. The seconds drawn are those of the run that drew
-them. They are the one thing in this text that another run will not repeat.
+Forward mode pays by inputs, reverse mode by outputs: as the inputs grow (picture 4), the work of forward mode goes like
+their number to the power {forward with inputs:.2f}, that of reverse mode to the power {reverse with inputs:.2f}, so not
+at all; as the outputs grow (picture 5), it is {forward with outputs:.2f} and {reverse with outputs:.2f}. With 64 times
+more inputs than outputs forward mode does {cost of the wrong end:.0f} times the work. The control: with as many inputs
+as outputs neither wins, and the ratio is {square control:.2f}.
 
-Keep one thing in mind: a deep network's gradient is a long product of tables. Everything that goes wrong later goes
+The clock agrees where the difference is large (picture 6), but it is noisy, and starting a small program takes longer
+than running it. What is claimed is the count, and of time only which mode was faster. The seconds drawn are those of
+the run that drew them, the one thing here that another run will not repeat.
+
+Keep one thing in mind: the gradient of a deep network is a long product of tables. Whatever goes wrong with it goes
 wrong there.
 
 Reference: Griewank and Walther (2008), Evaluating Derivatives, SIAM, chapters 3 and 4; Baur and Strassen (1983), The
@@ -351,7 +360,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
 
 def _plot_tables(ax, result) -> None:
     left, largest = 0.0, max(np.abs(result[name]).max() for name in ("J1", "J2", "J"))
-    for name, label, sign in (("J", "J", "="), ("J2", "J₂ = B", "·"), ("J1", "J₁ = diag(1 − h²) A", "")):
+    for name, label, sign in (("J", "J", "="), ("J2", "J₂ = B", "·"), ("J1", "J₁ = (1 − h²) · A", "")):
         rows, columns = result[name].shape
         top, extent = 2 + rows / 2, (left, left + columns, 2 - rows / 2, 2 + rows / 2)
         ax.imshow(result[name], cmap="RdBu_r", vmin=-largest, vmax=largest, extent=extent, label=label)
@@ -362,7 +371,11 @@ def _plot_tables(ax, result) -> None:
         ax.text(left + columns + 0.45, 2, sign, ha="center", va="center", fontsize=14)
         left += columns + 0.9
     ax.set(
-        xlim=(-0.3, left - 0.6), ylim=(-0.3, 4.7), xticks=[], yticks=[], title="The chain rule is a product of tables"
+        xlim=(-0.3, left - 0.6),
+        ylim=(-0.3, 4.7),
+        xticks=[],
+        yticks=[],
+        title="1. The chain rule is a product of tables",
     )
     ax.set(xlabel="a column for each number that goes in", ylabel="a row for each number that comes out", aspect="auto")
     ax.spines[:].set_visible(False)
@@ -375,7 +388,7 @@ def _plot_agreement(ax, result) -> None:
         look = {"color": plotting.COLOURS[(0, 1, 6)[index]], "marker": plotting.MARKERS[index], "linestyle": "none"}
         ax.plot(networks, result[key], label=f"jax.{key}", **look)
     ax.set(xlabel="random network (number)", ylabel="largest difference (roundings, 2.2e-16)", ylim=(0, 3))
-    ax.set_title("jax against the tables by hand: all 16 digits agree")
+    ax.set_title("2. jax against the tables by hand: all digits agree")
     ax.legend(loc="upper right", ncols=3)
 
 
@@ -388,7 +401,7 @@ def _plot_price(ax, result) -> None:
     plotting.theory(ax, weights, np.full(len(weights), 8 / 3), "theory: 8/3", 6, linestyle="--")
     ax.plot(weights, result["gradient_cost"], "o", color=plotting.COLOURS[6], label="reverse mode, all weights at once")
     ax.set(xscale="log", yscale="log", xlabel="weights", ylabel="work (evaluations of the loss)", ylim=(1, 1e8))
-    ax.set_title("A gradient costs 8/3 evaluations, however many weights")
+    ax.set_title("3. A gradient costs 8/3 evaluations for any number of weights")
     ax.legend(loc="upper left")
 
 
@@ -401,7 +414,7 @@ def _plot_operations(ax, ends: str, result) -> None:
     for mode, colour, marker in (("forward", 0, "o"), ("reverse", 6, "s")):
         ax.plot(sizes, result[f"{mode}_{ends}"], marker, color=plotting.COLOURS[colour], label=f"{mode} mode, counted")
     ax.set(xscale="log", yscale="log", xlabel=f"{ends} ({FEW} {other})", ylabel="work (evaluations of the network)")
-    ax.set(title=f"Work as the {ends} grow", ylim=(8, 4000))
+    ax.set(title=f"{4 if ends == 'inputs' else 5}. Work as the {ends} grow", ylim=(8, 4000))
     ax.legend(loc="upper left")
 
 
@@ -412,7 +425,7 @@ def _plot_seconds(ax, result) -> None:
             microseconds = 1e6 * result[f"seconds_{mode}_{ends}"]
             ax.plot(result["sizes"], microseconds, label=f"{mode} mode, {ends} grow", **look)
     ax.set(xscale="log", yscale="log", xlabel=f"inputs or outputs ({FEW} of the others)", ylabel="time (microseconds)")
-    ax.set_title("The clock agrees where the difference is large")
+    ax.set_title("6. The clock agrees where the difference is large")
     ax.legend(loc="upper left")
 
 
