@@ -3,11 +3,23 @@
 What does gradient clipping mend that a bad initialization has broken, and what can it not mend?
 
 Prediction: with weights N(0, σw²/n) a ReLU layer multiplies the squared gradient by χ = σw²/2, and the squared
-activation too. So the gradient of layer l of L is ‖g_l‖² ∝ χ^(L−l) (1 + |x|² χ^(l−1)). At χ > 1 it is too large in all
-layers alike, and a clip, which multiplies by one number, can mend that. At χ < 1 it is gone in the first layers alone:
-no common factor mends a ratio, and a clip acts on large gradients only. That is the control: where gradients vanish, no
-clip changes anything. And a clip bounds the step, not the function: the stronger the explosion, the less of
-the learning comes back with the survival.
+activation too. So the gradient of layer l of L is
+
+math: ‖g_l‖² ∝ χ^(L−l) (1 + |x|² χ^(l−1))
+code: return ((config.depth - layer) * log_chi + np.log1p(squared * np.exp((layer - 1) * log_chi))) / 2
+
+At χ > 1 it is too large in all layers alike, and a clip, which multiplies by one number, can mend that. At χ < 1 it is
+gone in the first layers alone: no common factor mends a ratio, and a clip acts on large gradients only. That is the
+control: where gradients vanish, no clip changes anything. And a clip bounds the step, not the function: the stronger
+the explosion, the less of the learning comes back with the survival.
+
+Predict: in one network the gradients of the first layers are far too small, in another all are far too large. In which
+of the two does a clip help, and how much?
+
+Look: in the second alone. Where gradients vanish, the best of all clips reaches an accuracy of at most
+{vanishing: no help:.0%}: that is guessing. The exploding network trains with either clip to at least
+{exploding: a clip helps:.0%}, which no learning rate of the grid does without one. A stronger explosion takes at least
+{strong: learns less:.0%} of the accuracy away again.
 
 Here: 30 layers of ReLU on scikit-learn's digits, stochastic gradient descent with momentum, every pair of four
 initializations and three clips, each at the learning rate of a grid that gives the least training loss.
