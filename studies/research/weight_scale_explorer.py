@@ -20,8 +20,8 @@ stay near 1?
 Look: no. Each layer multiplies the ratio of the largest to the smallest by e^{spread of a Gaussian product:.3f} on
 average. Only their mean square stays.
 
-figure: Left: what is left of the gradient at the first layer of the deepest network, for each weight scale. Middle: the
-signal by layer at four scales of tanh. Right: all singular values of linear networks of Gaussian weights at σw = 1
+figure: Left: what the deepest network leaves of the gradient, for each weight scale. Middle: the signal by layer at
+four scales of tanh. Right: all singular values of linear networks of Gaussian weights at σw = 1, as rates a layer
 
 Here: networks of constant width without biases, one digit of scikit-learn (scaled to mean square 1) and one random
 readout as loss a seed; the backward signal by `gradjax.gradients.log_signal_norms`, singular values by
@@ -233,17 +233,15 @@ def _plot_layers(ax, config: Config, result) -> None:
 
 def _plot_values(ax, config: Config, result) -> None:
     one, linear, rows = config.scales.index(1.0), CHOICES.index("linear"), range(len(config.depths))
-    for look, depth in enumerate(sorted({rows[0], rows[len(rows) // 2], rows[-1]})):
-        low, size, counts = (result[name][linear, 0, one, depth] for name in ("low", "size", "counts"))
-        edges = (low + size * np.arange(BINS + 1)) / 100
-        share = 100 * counts / counts.sum()
-        ax.stairs(share, edges, color=plotting.COLOURS[look], fill=True, alpha=0.3)
-        words = {"color": plotting.COLOURS[look], "label": f"{config.depths[depth]} layers"}
-        ax.plot((edges[1:] + edges[:-1]) / 2, share, **words)
-    ax.axvline(0, color="grey", linewidth=0.8, label="theory: root mean square, 1 at every depth")
-    ax.set(xlabel="log10 of a singular value", ylabel="share of all values (%)")
-    ax.set_title("Gaussian, no activation, σw = 1")
-    ax.legend(fontsize=7)
+    for look, row in enumerate(sorted({rows[0], rows[len(rows) // 2], rows[-1]})):
+        low, size, counts = (result[name][linear, 0, one, row] for name in ("low", "size", "counts"))
+        depth, colour = config.depths[row], plotting.COLOURS[(0, 1, 6)[look]]
+        middles = (low + size * (np.arange(BINS) + 0.5)) / 100 / depth
+        ax.plot(middles, 100 * counts / counts.sum(), "o-", color=colour, label=f"depth {depth}, measured")
+    ax.axvline(0, color="grey", linewidth=0.8, label="root mean square, theory, any depth")
+    ax.set(xlabel="log10 of a singular value, divided by the depth", ylabel="share of all values (%)")
+    ax.set_title("Gaussian, no activation, σw = 1: all values")
+    ax.legend(fontsize=7, loc="upper left")
 
 
 if __name__ == "__main__":
