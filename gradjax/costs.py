@@ -1,6 +1,7 @@
 """What a program costs: the arithmetic that XLA, jax's compiler, counts in it, and the time that it takes here.
 
-The count is the same on every run and every machine; the time is what one waits, and no two runs agree on it.
+The count is the same on every run, and nearly so from one version or device to the next, which may write a program in
+other operations. The time is what one waits, and no two runs agree on it.
 """
 
 import math
