@@ -74,7 +74,7 @@ the walk diverges. All three are $|1 − η λ_max|$ to every digit shown (pictu
 just below $2/λ_max$ keeps {along, below:.3f} of its distance at each step, and with a third of that learning rate
 {along, far below:.3f}. The steep direction limits the learning rate, and the level one pays for it in steps.
 
-figure: 1: the data, and the line as the slowest of the walks improves it. 2: the loss as a landscape, and four walks on
+figure: 1: the data, and how the walk with the smallest learning rate improves the line. 2: the loss, and four walks on
 it, each with its own learning rate. 3: how far they are from the floor of the valley. 4: what one step promises, and
 what it does. 5: the difference of the two. 6: the loss along the whole walks, and in the control.
 
