@@ -70,6 +70,17 @@ def test_every_number_in_question_and_answer_comes_from_a_claim(study):
             assert not PLACE.search(re.sub(r"`[^`]*`|\$[^$]*\$", "", left)), left
 
 
+def test_the_article_has_its_six_chapters_in_their_order():
+    assert [study.name for study in CHAPTERS] == [
+        "what_is_a_gradient",
+        "gradients_in_mathematics",
+        "gradients_in_a_simple_model",
+        "exploding_and_vanishing",
+        "why_it_is_bad",
+        "how_to_fix_it",
+    ]
+
+
 @pytest.mark.parametrize("study", CHAPTERS, ids=lambda study: study.name)
 def test_each_chapter_asks_before_it_shows(study):
     questions, answers = marked(study, "Predict:"), marked(study, "Look:")

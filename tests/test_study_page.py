@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import math
 import re
 
 import pytest
@@ -92,6 +93,47 @@ def test_nothing_comes_from_the_network(folder):
     shown = re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
     assert not re.search(r"https?:|//|@import|url\(|<script", shown)
     assert 'name="viewport"' in text and "@media print" in CSS
+
+
+def with_explorer(folder, **changes):
+    """The tiny study's record, given the explorer's name and two networks' arrays; gives the page."""
+    record = json.loads((folder / "coin.json").read_bytes())
+    shapes = {
+        "signal": (1, 2, 1, 3),
+        "below": (1, 2, 1, 3),
+        "above": (1, 2, 1, 3),
+        "line": (1, 1, 3),
+        "low": (1, 2, 1, 1),
+    }
+    shapes |= {"size": (1, 2, 1, 1), "absent": (1, 2, 1, 1), "counts": (1, 2, 1, 1, 4), "layers": (3,), "names": (3,)}
+    arrays = {name: {"shape": shape, "values": [7] * math.prod(shape)} for name, shape in shapes.items()}
+    arrays["names"]["values"] = ["</script><b>", "gaussian", "orthogonal"]
+    config = {"scales": [1.0], "depths": [2], "shown": 20, "width": 8, "seeds": 3}
+    record |= {"name": "weight_scale_explorer", "part": "research", "arrays": arrays, "config": config} | changes
+    (folder / "weight_scale_explorer.json").write_text(json.dumps(record))
+    return build_page(folder)
+
+
+def test_the_explorer_stands_between_the_article_and_research_with_its_numbers(folder):
+    text = with_explorer(folder)
+    page = Reader(text)
+    identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    order = [identifiers.index(name) for name in ("coin", "explorer", "second", "weight_scale_explorer", "claims")]
+    assert order == sorted(order) and not any(tag == "b" for tag, _ in page.tags)
+    written = re.search(r'id="explorer-data">(.*?)</script>', text)
+    data = json.loads(written[1])
+    assert data["activations"] == ["</script><b>"] and data["initializations"] == ["gaussian", "orthogonal"]
+    assert data["signal"] == [7] * 6 and data["bins"] == 4 and data["depths"] == [2]
+    assert not re.search(
+        r"https?:|//|fetch|import|innerHTML|eval", text.rpartition("<script>")[2].partition("</script>")[0]
+    )
+    labelled = {attributes["for"] for tag, attributes in page.tags if tag == "label"}
+    controls = {attributes["id"] for tag, attributes in page.tags if tag in ("input", "select")}
+    assert labelled == controls and len(controls) == 4
+
+
+def test_a_record_without_the_arrays_has_no_explorer(folder):
+    assert 'id="explorer"' not in with_explorer(folder, arrays={}) and 'id="explorer"' not in build_page(folder)
 
 
 def test_words_of_a_record_never_become_markup(folder):

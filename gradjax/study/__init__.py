@@ -2,7 +2,8 @@
 
 A study is one module, whose parts stand in this order (``contract`` checks each of them):
 
-1. docstring: the title on its first line; then a paragraph that asks the question; the prediction; the reference
+1. docstring: the title on its first line; then a paragraph that asks the question; the prediction; the reference; it is
+   the page's running text (``page.prose`` names its marks: formulas beside code, predict then look, terms)
 2. ``ORDER: int``; a frozen dataclass ``Config``: its defaults are the full preset, a docstring stands below each field,
    and ``seed: int = 0`` and ``plant: str = ""`` (a deliberate fault) are among them; ``PLANTS``: fault -> names of the
    claims that must fail under it; ``PRESETS = {"quick": Config(...), "full": Config()}``

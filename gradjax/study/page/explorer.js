@@ -50,7 +50,7 @@
   /* About five round numbers that span the range. */
   function ticks(low, high) {
     const rough = (high - low) / 5, unit = 10 ** Math.floor(Math.log10(rough));
-    const step = unit * [1, 2, 5, 10].find((m) => m * unit >= rough);
+    const step = unit * [1, 2, 5, 10].find((m) => m * unit >= 0.8 * rough);
     const found = [];
     for (let k = Math.ceil(low / step); k * step <= high * (1 + 1e-9) + 1e-9; k++) found.push(k * step);
     return found;
@@ -61,7 +61,7 @@
     svg.replaceChildren();
     const x = (v) => BOX.left + ((v - x0) / (x1 - x0)) * (BOX.right - BOX.left);
     const y = (v) => BOX.bottom - ((v - y0) / (y1 - y0)) * (BOX.bottom - BOX.top);
-    const small = { "font-size": 12, fill: GREY };
+    const small = { "font-size": 13, fill: GREY };
     for (const v of ticks(y0, y1)) {
       draw(svg, "line", { x1: BOX.left, x2: BOX.right, y1: y(v), y2: y(v), stroke: LINE });
       draw(svg, "text", { x: BOX.left - 5, y: y(v) + 4, "text-anchor": "end", ...small }, tidy(v));
@@ -118,9 +118,9 @@
     const low = power(state.low + (full[0] ?? 0) * state.size);
     const high = power(state.low + ((full[full.length - 1] ?? 0) + 1) * state.size);
     const lost = state.absent ? ` ${state.absent} of ${data.width * data.seeds} directions are lost for good.` : "";
-    return `${fate}: the signal reaches the input ${power(first)} times as large as it left the output ` +
-      `(theory: ${power(state.line[state.depth])}). The network stretches its directions between ${low} and ${high} ` +
-      `times.${lost}`;
+    return `${fate}: at the input the signal is ${power(first)} times what it is at the output ` +
+      `(theory: ${power(state.line[state.depth])} times). The network stretches its directions between ${low} and ` +
+      `${high} times.${lost}`;
   }
 
   function update() {

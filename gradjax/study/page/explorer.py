@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from gradjax.study.page.markup import escape
+from gradjax.study.page.numerals import in_words
 
 STUDY = "weight_scale_explorer"
 ARRAYS = ("signal", "below", "above", "line", "low", "size", "counts", "absent", "layers", "names")
 BEGIN = {"activation": "tanh", "initialization": "gaussian", "scale": 1.15, "depth": 50}
+KEPT = 1.0  # decades by which a signal that counts as kept may change
 WORDS = {
-    "linear": "none (linear)",
+    "linear": "no activation (linear)",
     "relu": "ReLU",
     "gaussian": "Gaussian",
-    "scale": "Weight scale σw",
+    "scale": "Weight scale",
     "depth": "Depth L (layers)",
     "activation": "Activation",
     "initialization": "Initial weights",
@@ -72,6 +74,20 @@ def explorer_data(record: Mapping[str, Any]) -> dict[str, Any]:
     grids = {"scales": config["scales"], "depths": config["depths"], "shown": config["shown"]}
     sizes = {"width": config["width"], "seeds": config["seeds"], "bins": record["arrays"]["counts"]["shape"][-1]}
     return {"activations": names[: shape[0]], "initializations": names[shape[0] :]} | grids | sizes | arrays
+
+
+def _best(data: Mapping[str, Any]) -> str:
+    """For each activation the scale at which theory's signal changes least through the deepest network, in words."""
+    scales, length, found = data["scales"], data["depths"][-1] + 1, []
+    for i, activation in enumerate(data["activations"]):
+        ends = [data["line"][(i * len(scales) + s + 1) * length - 1] / 100 for s in range(len(scales))]
+        s = min(range(len(scales)), key=lambda s: abs(ends[s]))
+        word = WORDS.get(activation, activation)
+        factor = in_words(f"{10 ** ends[s]:.2g}")
+        found.append(
+            f"{word} has {scales[s]:g}" if abs(ends[s]) < KEPT else f"{word} has none (at best {factor} is left)"
+        )
+    return "; ".join(found)
 
 
 def _slider(name: str, values: list[float]) -> str:
