@@ -13,6 +13,7 @@ from jax import Array
 from gradjax import activations, initializers
 from gradjax.chain import Stack
 from gradjax.layers import block, dense
+from gradjax.layers import recurrent as recurrent
 from gradjax.numerics import as_key
 
 

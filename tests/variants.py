@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from gradjax.chain import Coupled, Stack, unroll
 from gradjax.layers import batch_norm, block, dense, gated, layer_norm, residual, rms_norm
 from gradjax.layers import compose as in_one
-from gradjax.networks import mlp
+from gradjax.networks import mlp, recurrent
 
 KEY = jax.random.key(3)
 
@@ -31,18 +31,15 @@ def with_mlp(activation):
     return lambda dtype: (mlp(KEY, [6, 7, 7, 7, 3], activation, "mean_field", "normal", dtype), vector(dtype))
 
 
-def lstm(dtype):
-    """A cell whose state (h, c) is one activation."""
-    weights = {k: jax.random.normal(jax.random.key(i), (4, 4), dtype) / 2 for i, k in enumerate("fiog")}
+def with_cell(cell):
+    """A recurrent cell through five steps; the state of an LSTM, (h, c), is one activation."""
 
-    def cell(w, state, u):
-        h, c = state
-        f, i, o = (jax.nn.sigmoid(h @ w[k] + u) for k in "fio")
-        c = f * c + i * jnp.tanh(h @ w["g"] + u)
-        return o * jnp.tanh(c), c
+    def make(dtype):
+        inputs = jax.random.normal(KEY, (5, 3), dtype)
+        start = (jnp.zeros(4, dtype), jnp.full(4, 0.5, dtype)) if cell == "lstm" else vector(dtype, 4)
+        return [unroll(recurrent(KEY, cell, 4, 3, kernel_init="mean_field", dtype=dtype), inputs)], start
 
-    inputs = jax.random.normal(KEY, (5, 4), dtype)
-    return [unroll(Partial(cell, weights), inputs)], (jnp.zeros(4, dtype), jnp.full(4, 0.5, dtype))
+    return make
 
 
 def of_rank_two(dtype):
@@ -112,7 +109,7 @@ def nnx_model(dtype):
 VARIANTS = {
     "mlp_tanh": with_mlp("tanh"),
     "mlp_relu": with_mlp("relu"),
-    "lstm": lstm,
+    **{cell: with_cell(cell) for cell in ("rnn", "lstm", "gru")},
     "of_rank_two": of_rank_two,
     "tied_and_plain": tied_and_plain,
     "normalized_batch": normalized_batch,

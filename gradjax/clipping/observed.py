@@ -106,4 +106,4 @@ def _unit(tree, dtype):
 
 def _differs(before, after) -> Array:
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-    return jnp.any(jnp.stack([jnp.any(a != b) for a, b in pairs]))
+    return jnp.any(jnp.stack([jnp.any((a != b) & ~jnp.isnan(a)) for a, b in pairs]))  # a NaN differs from itself
