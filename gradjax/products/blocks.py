@@ -1,10 +1,14 @@
-"""The fast route: several layers multiplied at once, then one elimination, the rounding of each block measured.
+"""The fast route: several layers multiplied at once, then one Cholesky-QR, the rounding of each block measured.
 
-A block A = J_{l+m} … J_{l+1} X is written A = L · U by elimination with row pivoting, its columns ordered by size: L
-has entries of at most 1 and takes the place of X, and the scales of U join the others. What a block of m layers loses
-is its rounding divided by the pivots of U. Both are at hand: a vector of signs is taken through the same layers one by
-one, and its distance from A times the signs shows the rounding that has really happened, cancellation included. The
-next block is made as long as that leaves room for.
+A block A = J_{l+m} … J_{l+1} X is written A = Q · R, its columns ordered by size: R from the Cholesky factor of AᵀA, Q
+by solving with R. Q takes the place of X, and the diagonal of R joins the scales. Q need not be orthonormal to the last
+digit, since A = Q R holds row by row whatever R is; where the Cholesky factor has lost the smallest pivot, Q shows it
+by a short column, and the block is refused.
+
+What a block loses is its rounding divided by the pivots. Both are at hand: a vector of signs is taken through the same
+layers one by one, and its distance from A times the signs shows the rounding that has really happened, cancellation
+included. The next block is made as long as that leaves room for. (Elimination with row pivoting costs as much and loses
+up to a hundred times more, since the inverse of its left factor grows with the width.)
 """
 
 from typing import NamedTuple
@@ -13,12 +17,17 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradjax.products import wide
-from gradjax.products.pivoted import HIGHEST
+from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
 LONGEST = 64
 NARROW = 32  # up to this width a triangle is inverted for free
-CAUTION = 4.0  # over the rounding seen: one vector is a sample
+CAUTION = 6.0  # over the rounding seen: one vector is a sample
+SHIFT = (
+    1.0  # rounding units by which the Gram matrix's diagonal is raised, so that rounding does not make it indefinite
+)
+ASKEW = 0.25  # of one column lying within the others, which would be 1
+SHORT = 0.5  # squared length below which a column of Q is mostly rounding
 SPARE = 0.25  # a block is made longer only where it should then lose less than this part of what it may
 
 
@@ -28,6 +37,11 @@ class Block(NamedTuple):
     left: Array
     scale: Wide
     right: Array
+
+
+def begin(product: Graded) -> Block:
+    """A graded product with an ordinary left factor."""
+    return Block(wide.to_float(product.left), product.scale, product.right)
 
 
 def advance(product: Block, stack: Array, start: Array, length: Array, rank: Array) -> tuple[Block, Array]:
@@ -46,15 +60,16 @@ def advance(product: Block, stack: Array, start: Array, length: Array, rank: Arr
     begin = (product.left, jnp.matmul(product.left, signs, precision=HIGHEST))
     block, seen = lax.fori_loop(0, length, multiply, begin)
     apart = jnp.matmul(block, signs, precision=HIGHEST) - seen
-    rounding = CAUTION * jnp.sum(jnp.abs(apart)) / rows + _unit(block.dtype) * jnp.max(jnp.abs(block))
-    after, packed = _eliminated(product._replace(left=block), rank)
-    loss = rounding * _largest_inverse(packed, jnp.arange(columns, dtype=jnp.int32) < rank)
+    each = jnp.sum(jnp.abs(apart)) / (rows * columns**0.5)  # of one entry: the signs add up at random
+    after, grown = _orthogonalized(product._replace(left=block), rank, signs)
+    unit, largest = float(jnp.finfo(block.dtype).eps), jnp.max(jnp.abs(block))
+    loss = CAUTION * (each + unit * largest) * grown
     return after, jnp.where(rank == 0, 0.0, loss)  # NaN or inf, and so refused, where it left the range
 
 
 def next_length(length: Array, loss: Array, accepted: Array, allowance: float) -> Array:
     """How many layers the next block may have, from what this one lost: digits are lost layer by layer."""
-    unit = _unit(loss.dtype)
+    unit = CAUTION * float(jnp.finfo(loss.dtype).eps)
     known = jnp.where(jnp.isfinite(loss), jnp.maximum(loss, 2 * unit), 1.0)
     each = jnp.log(known / unit) / length.astype(loss.dtype)
     fitting = jnp.floor(jnp.log(SPARE * allowance / unit) / each).astype(jnp.int32)
@@ -63,38 +78,68 @@ def next_length(length: Array, loss: Array, accepted: Array, allowance: float) -
     return jnp.where(accepted, longer, shorter)
 
 
-def _unit(dtype) -> float:
-    return CAUTION * float(jnp.finfo(dtype).eps)
+def _orthogonalized(product: Block, rank: Array, signs: Array) -> tuple[Block, Array]:
+    """The same product with a left factor of nearly orthonormal columns; and how much going back enlarges at most."""
+    block, scale, right = product
+    largest = wide.from_float(jnp.max(jnp.abs(block), axis=0))
+    power = jnp.where(largest.mantissa == 0, 0, largest.exponent)
+    order = wide.argsort_descending(wide.multiply(scale, largest))
+    block, scale, power = block[:, order], scale[order], power[order]
+    block = block * wide.power_of_two(-power, block.dtype)[None, :]  # columns of size one: their squares stay in range
+    first = jnp.arange(block.shape[1], dtype=jnp.int32) < rank
+    left, triangle = FACTORIZATIONS[block.dtype.name](block, first)
+    squares = jnp.sum(left * left, axis=0)
+    live = first & (squares != 0) & (jnp.diagonal(triangle) != 0) & (scale.mantissa != 0)  # NaN stays, to be seen
+    left = jnp.where(live[None, :], left, 0.0)
+    grown = _largest_inverse(triangle * wide.power_of_two(power, block.dtype)[None, :], live)
+    lengths = jnp.where(live, squares, 0.0)  # 0 also where a column has underflowed
+    shortest = jnp.min(jnp.where(first & (scale.mantissa != 0), lengths, 1.0))
+    sound = (_askew(left, signs, squares) < ASKEW) & (shortest > SHORT)
+    scale = wide.Wide(scale.mantissa, scale.exponent + power)
+    rows = scaled_rows(triangle, scale, live)
+    new = wide.multiply(scale, wide.from_float(jnp.where(live, jnp.abs(jnp.diagonal(triangle)), 0.0)))
+    after = Block(left, new, jnp.matmul(rows, right[order], precision=HIGHEST))
+    return after, jnp.where(sound, grown, jnp.inf)
 
 
-def _largest_inverse(packed: Array, live: Array) -> Array:
+def _askew(left: Array, signs: Array, squares: Array) -> Array:
+    """How far from orthogonal the columns are: one mixes others where the Cholesky factor has lost its pivot."""
+    seen = jnp.matmul(left.T, jnp.matmul(left, signs, precision=HIGHEST), precision=HIGHEST)
+    return jnp.sqrt(jnp.sum((seen - squares * signs) ** 2))
+
+
+def _cholesky_qr(block: Array, first: Array) -> tuple[Array, Array]:
+    """A = Q · R with R from the Gram matrix: right while A's condition number is below 1 / sqrt(eps)."""
+    gram = jnp.matmul(block.T, block, precision=HIGHEST)
+    squares = jnp.diagonal(gram)
+    # past the rank a pivot is rounding of either sign; a larger diagonal there leaves the rows above as they are
+    lift = jnp.where(first & (squares > 0), SHIFT * float(jnp.finfo(block.dtype).eps) * squares, 1 + squares)
+    lower = lax.linalg.cholesky(gram + jnp.diag(lift), symmetrize_input=False)
+    left = lax.linalg.triangular_solve(lower, block, left_side=False, lower=True, transpose_a=True)
+    return left, lower.T
+
+
+def _householder_qr(block: Array, first: Array) -> tuple[Array, Array]:
+    """A = Q · R by reflections: single precision has no digits to square."""
+    del first
+    left, triangle = jnp.linalg.qr(block)
+    return left, triangle
+
+
+FACTORIZATIONS = {"float64": _cholesky_qr, "float32": _householder_qr}
+
+
+def _largest_inverse(triangle: Array, live: Array) -> Array:
     """How much the upper triangle of the live columns enlarges at most, going backward.
 
     Its smallest pivot tells, but for triangles far from normal; where it costs little the inverse itself is asked.
     """
     if live.shape[0] > NARROW:
-        return 1 / jnp.min(jnp.where(live, jnp.abs(jnp.diagonal(packed)), jnp.inf))
-    identity = jnp.eye(live.shape[0], dtype=packed.dtype)
-    triangle = jnp.where(live[:, None] & live[None, :], jnp.triu(packed)[: live.shape[0]], identity)
-    inverse = lax.linalg.triangular_solve(triangle, identity, left_side=True, lower=False)
-    return jnp.max(jnp.sum(jnp.abs(jnp.where(live[:, None] & live[None, :], inverse, 0.0)), axis=0))
-
-
-def _eliminated(product: Block, rank: Array) -> tuple[Block, Array]:
-    """The same product with a left factor of bounded entries; and the packed elimination."""
-    block, scale, right = product
-    rows, columns = block.shape
-    sizes = wide.multiply(scale, wide.from_float(jnp.max(jnp.abs(block), axis=0)))  # a norm's squares may overflow
-    order = wide.argsort_descending(sizes)
-    block, scale = block[:, order], scale[order]
-    packed, _, permutation = lax.linalg.lu(block)
-    pivots = jnp.abs(jnp.diagonal(packed))
-    live = (pivots > 0) & (scale.mantissa != 0) & (jnp.arange(columns, dtype=jnp.int32) < rank)
-    lower = jnp.tril(packed, -1) + jnp.eye(rows, columns, dtype=block.dtype)
-    left = jnp.where(live[None, :], lower, 0.0)[jnp.argsort(permutation)]
-    rows_of_right = scaled_rows(packed, scale, live)
-    new = wide.multiply(scale, wide.from_float(jnp.where(live, pivots, 0.0)))
-    return Block(left, new, jnp.matmul(rows_of_right, right[order], precision=HIGHEST)), packed
+        return 1 / jnp.min(jnp.where(live, jnp.abs(jnp.diagonal(triangle)), jnp.inf))
+    identity = jnp.eye(live.shape[0], dtype=triangle.dtype)
+    both = live[:, None] & live[None, :]
+    inverse = lax.linalg.triangular_solve(jnp.where(both, triangle, identity), identity, left_side=True, lower=False)
+    return jnp.max(jnp.sum(jnp.abs(jnp.where(both, inverse, 0.0)), axis=0))
 
 
 def scaled_rows(triangle: Array, scale: Wide, live: Array) -> Array:

@@ -1,4 +1,7 @@
-"""The product of a long chain in graded form: fast blocks while they hold the tolerance, else the safe route."""
+"""The product of a long chain in graded form: a quick route while it holds the tolerance, else the safe one.
+
+Quick are blocks of several layers, or for chains with zeros to keep one layer at a time in doubled digits.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,10 +9,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from gradjax.products import blocks, pivoted, wide
-from gradjax.products.blocks import Block
+from gradjax.products import blocks, doubled, pivoted, wide
 from gradjax.products.pivoted import Graded
 from gradjax.products.plan import Segment, leading_inputs
+
+ADVANCE = 0.25  # of what the whole chain may lose: at hand from the first layer on
+
+
+class Plan(NamedTuple):
+    """How the chain is to be multiplied."""
+
+    allowance: float  # what a single layer's rounding may cost, in nats
+    doubled: bool = False  # whether in twice the digits
 
 
 class State(NamedTuple):
@@ -17,8 +28,9 @@ class State(NamedTuple):
 
     layer: Array  # how many layers of the segment are in the product
     length: Array  # of the next block
-    stuck: Array  # the next layer alone would lose more than it may
-    product: Any  # a Graded between the routes, a Block inside the fast one
+    spent: Array  # the squares of what the blocks so far may have lost, in nats: independent roundings, a random walk
+    stuck: Array  # the next layer alone would lose more than is left
+    product: Any  # a Graded between the routes, a Block or Doubled inside the quick one
     kept: Graded  # the products after the wanted depths
     leads: Array  # which inputs of each factor lead anywhere, once `explored`
     explored: Array
@@ -33,10 +45,10 @@ class Orders(NamedTuple):
     slots: Array
 
 
-def graded_products(segments: list[Segment], ranks: Array, allowance: float) -> list[Graded]:
+def graded_products(segments: list[Segment], ranks: Array, plan: Plan) -> list[Graded]:
     """The graded product after each wanted depth: one stack of them for every segment that holds any.
 
-    ranks: (depth,), what the zero pattern allows each prefix. allowance: what a single layer's rounding may cost, nats.
+    ranks: (depth,), what the zero pattern allows each prefix.
     """
     product, found = pivoted.identity(segments[0].stack.shape[-1], segments[0].stack.dtype), []
     for index, segment in enumerate(segments):
@@ -44,9 +56,7 @@ def graded_products(segments: list[Segment], ranks: Array, allowance: float) -> 
         product = _fitted(product, segment.stack.shape[-1], rank[0])
         places = (jnp.asarray(table, jnp.int32) for table in (segment.stops, segment.slots))
         orders = Orders(segment.stack, rank, *places)
-        product, kept = _run(
-            product, orders, len(segment.depths), allowance, lambda i=index: leading_inputs(segments)[i]
-        )
+        product, kept = _run(product, orders, len(segment.depths), plan, lambda i=index: leading_inputs(segments)[i])
         found.append(kept)
     return [kept for kept, segment in zip(found, segments, strict=True) if segment.depths]
 
@@ -57,48 +67,53 @@ def _fitted(product: Graded, size: int, rank: Array) -> Graded:
     return pivoted.regrade(product, rank) if size < product.right.shape[0] else product
 
 
-def _run(product: Graded, orders: Orders, wanted: int, allowance: float, explore) -> tuple[Graded, Graded]:
+def _run(product: Graded, orders: Orders, wanted: int, plan: Plan, explore) -> tuple[Graded, Graded]:
     """The product after all layers of a segment, and after each of its wanted depths."""
     depth = orders.stack.shape[0]
 
     def alternate(state: State) -> State:
-        return _safe_if_stuck(_fast_while_it_holds(state, orders, allowance), orders, explore)
+        return _safe_if_stuck(_quick_while_it_holds(state, orders, plan), orders, explore)
 
     kept = jax.tree.map(lambda leaf: jnp.zeros((wanted, *leaf.shape), leaf.dtype), product)
     no = jnp.asarray(False)
-    start = State(jnp.int32(0), jnp.int32(1), no, product, kept, jnp.zeros(orders.stack.shape[:2], bool), no)
+    none = jnp.zeros((), product.right.dtype)
+    start = State(jnp.int32(0), jnp.int32(1), none, no, product, kept, jnp.zeros(orders.stack.shape[:2], bool), no)
     final = lax.while_loop(lambda state: state.layer < depth, alternate, start)
     return final.product, final.kept
 
 
-def _fast_while_it_holds(state: State, orders: Orders, allowance: float) -> State:
-    """As many fast blocks as lose no more than they may."""
+def _quick_while_it_holds(state: State, orders: Orders, plan: Plan) -> State:
+    """As many steps of the quick route as lose no more than they may."""
     depth, graded = orders.stack.shape[0], state.product
-    begin = state._replace(product=Block(wide.to_float(graded.left), graded.scale, graded.right))
+    begin = state._replace(product=(doubled if plan.doubled else blocks).begin(graded))
     state_after = lax.while_loop(
         lambda state: (state.layer < depth) & ~state.stuck,
-        lambda state: _try_block(state, orders, allowance),
+        lambda state: _try_step(state, orders, plan),
         begin,
     )
-    block = state_after.product
     moved = state_after.layer > state.layer  # else the wide left factor is kept: ordinary numbers may have underflowed
-    product = _choose(moved, Graded(wide.from_float(block.left), block.scale, block.right), graded)
-    return state_after._replace(product=product)
+    return state_after._replace(product=_choose(moved, _as_graded(state_after.product), graded))
 
 
-def _try_block(state: State, orders: Orders, allowance: float) -> State:
-    """One block, taken if it loses no more than it may; otherwise the next try is shorter."""
-    length = jnp.minimum(state.length, orders.stops[state.layer] - state.layer)
+def _as_graded(product) -> Graded:
+    return Graded(wide.from_float(product.left), product.scale, product.right)
+
+
+def _try_step(state: State, orders: Orders, plan: Plan) -> State:
+    """One block or layer, taken if it loses no more than is left; otherwise the next try is shorter."""
+    route, depth = (doubled if plan.doubled else blocks), orders.stack.shape[0]
+    length = jnp.minimum(jnp.minimum(state.length, route.LONGEST), orders.stops[state.layer] - state.layer)
     end = state.layer + length
-    after, loss = blocks.advance(state.product, orders.stack, state.layer, length, orders.rank[end - 1])
-    accepted = loss <= allowance * jnp.sqrt(length.astype(loss.dtype))
-    graded = Graded(wide.from_float(after.left), after.scale, after.right)
+    after, loss = route.advance(state.product, orders.stack, state.layer, length, orders.rank[end - 1])
+    spent = state.spent + loss**2  # what earlier layers did not use is left for a bad one
+    accepted = spent <= plan.allowance**2 * (end.astype(loss.dtype) + ADVANCE * depth)
     return state._replace(
         layer=jnp.where(accepted, end, state.layer),
-        length=blocks.next_length(length, loss, accepted, allowance),
+        length=blocks.next_length(length, loss, accepted, plan.allowance),
+        spent=jnp.where(accepted, spent, state.spent),
         stuck=~accepted & (length == 1),
         product=_choose(accepted, after, state.product),
-        kept=_keep(state.kept, graded, end, accepted, orders),
+        kept=_keep(state.kept, _as_graded(after), end, accepted, orders),
     )
 
 

@@ -125,6 +125,9 @@ def _widths(runs: Runs) -> tuple[int, ...]:
 
 
 def _check_finite(concrete: tuple[np.ndarray, ...]) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if all(np.isfinite(run.sum()) for run in concrete):  # one quick pass; a sum may overflow, so look again
+            return
     bad = np.flatnonzero(~np.concatenate([np.isfinite(run).all(axis=(1, 2)) for run in concrete]))
     if bad.size:
         raise ValueError(

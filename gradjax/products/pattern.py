@@ -23,6 +23,23 @@ def generic_ranks(runs: Sequence[np.ndarray]) -> list[int]:
     return paths.counts
 
 
+def keeps_zeros(runs: Sequence[np.ndarray], depths: Sequence[int]) -> bool:
+    """Whether the product of two or more factors up to one of the depths has zeros that its pattern proves.
+
+    Rows and columns that are zero throughout do not count.
+    """
+    if _ranks_of_complete_blocks(runs) is not None:
+        return False
+    reached = np.eye(runs[0].shape[2], dtype=np.float32)
+    for depth, layer in enumerate(itertools.chain.from_iterable(runs), start=1):
+        reached = (layer.astype(np.float32) @ reached > 0).astype(np.float32)
+        if depth > 1 and depth in depths:
+            live = reached[reached.any(axis=1)][:, reached.any(axis=0)]
+            if not live.all():
+                return True
+    return False
+
+
 def _ranks_of_complete_blocks(runs: Sequence[np.ndarray]) -> list[int] | None:
     """The closed form where every layer joins all its live rows to all its live columns; None where one does not."""
     live, before = [], None

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gradjax.products.chain import graded_products
+from gradjax.products.chain import Plan, graded_products
 from gradjax.products.derivative import NEAR, spectrum_change
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
 from gradjax.products.jacobi import log_values
-from gradjax.products.pattern import generic_ranks
+from gradjax.products.pattern import generic_ranks, keeps_zeros
 from gradjax.products.plan import Segment, make_segments, padded, provable_ranks
 
 MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
@@ -73,10 +73,11 @@ def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
 def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None = None):
     """Both arrays for the depths in the caller's order, as NumPy where NumPy came."""
     ascending = tuple(sorted(set(depths)))
-    run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes)
+    ranks, doubled = concrete_pattern(checked, ascending)
+    run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes, doubled=doubled)
     runs, xp = (padded(checked.runs), np) if checked.numpy else (checked.runs, jnp)
     with jax.enable_x64(runs.arrays[0].dtype == np.float64) if checked.numpy else contextlib.nullcontext():
-        values, errors = (xp.asarray(a) for a in run(runs, concrete_ranks(checked)))
+        values, errors = (xp.asarray(a) for a in run(runs, ranks))
     counts = np.array([checked.count(d) for d in depths])
     rows = np.array([ascending.index(d) for d in depths])
     beyond = np.arange(counts.max()) >= counts[:, None]
@@ -90,21 +91,29 @@ def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     return cut(values, -np.inf), cut(errors, 0.0)
 
 
-def concrete_ranks(checked: Checked):
-    """The generic rank of every prefix from the concrete zero pattern, (..., depth); None inside a trace."""
+def concrete_pattern(checked: Checked, depths: tuple[int, ...]):
+    """What the concrete zeros say: the generic rank of every prefix, (..., depth), and whether zeros must be kept.
+
+    (None, False) inside a trace, where there is no pattern to look at.
+    """
     if checked.concrete is None:
-        return None
+        return None, False
     batch = checked.concrete[0].shape[:-3]
     nonzero = [(run != 0).reshape(-1, *run.shape[-3:]) for run in checked.concrete]
-    ranks = [generic_ranks([run[i] for run in nonzero]) for i in range(math.prod(batch))]
-    return np.array(ranks, np.int32).reshape(*batch, checked.depth)
+    if all(run.all() for run in nonzero):
+        ranks = np.minimum(np.minimum.accumulate(checked.widths[:-1]), checked.widths[1:])
+        ranks = np.minimum.accumulate(ranks).astype(np.int32)
+        return np.broadcast_to(ranks, (*batch, checked.depth)), False
+    members = [[run[i] for run in nonzero] for i in range(math.prod(batch))]
+    ranks = np.array([generic_ranks(runs) for runs in members], np.int32).reshape(*batch, checked.depth)
+    return ranks, any(keeps_zeros(runs, depths) for runs in members)
 
 
-@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes"))
-def _measure(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes", "doubled"))
+def _measure(runs: Runs, ranks, *, depths, tolerance, probes, doubled) -> tuple[Array, Array]:
     """Values and bounds of every member of a batch, (..., len(depths), k)."""
     ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
-    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes)
+    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes, doubled)
     for _ in runs.arrays[0].shape[:-3]:
         one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
     return one(runs, ranks)
@@ -115,12 +124,12 @@ def _probes(runs: Runs) -> int:
     return 3 if max(max(run.shape[-2:]) for run in runs.arrays) <= 32 else 2
 
 
-def _differentiable(depths, tolerance, probes):
+def _differentiable(depths, tolerance, probes, doubled):
     """One member's values and bounds as a function of its factors whose derivative goes through no elimination."""
 
     @jax.custom_jvp
     def measure(runs: Runs, ranks):
-        return _member(runs, ranks, depths=depths, tolerance=tolerance, probes=probes)
+        return _member(runs, ranks, depths=depths, tolerance=tolerance, probes=probes, doubled=doubled)
 
     @measure.defjvp
     def measure_jvp(primals, tangents):
@@ -129,8 +138,8 @@ def _differentiable(depths, tolerance, probes):
         safe, _ = finite_or_identity(runs)
         ranks = provable_ranks(make_segments(safe, depths)) if ranks is None else ranks
         near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
-        allowed = allowance(tolerance, ranks.shape[0], values.dtype)
-        changes = spectrum_change(safe, ranks, moves, values, depths=depths, allowance=allowed, near=near)
+        plan = make_plan(tolerance, ranks.shape[0], values.dtype, doubled)
+        changes = spectrum_change(safe, ranks, moves, values, depths=depths, plan=plan, near=near)
         return (values, errors), (changes, jnp.zeros_like(errors))
 
     return measure
@@ -143,31 +152,30 @@ def finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
     return safe, finite
 
 
-def _member(runs: Runs, ranks, *, depths, tolerance, probes) -> tuple[Array, Array]:
+def _member(runs: Runs, ranks, *, depths, tolerance, probes, doubled) -> tuple[Array, Array]:
     safe, finite = finite_or_identity(runs)
     segments = make_segments(safe, depths)
     ranks = provable_ranks(segments) if ranks is None else ranks
+    plan = make_plan(tolerance, ranks.shape[0], segments[0].stack.dtype, doubled)
     if probes:  # one program for all runs: compiling it twice costs more than running it
-        runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, tolerance, 0.0))(
-            jnp.arange(1 + probes)
-        )
+        runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, plan, 0.0))(jnp.arange(1 + probes))
     else:
-        runs_of = [values[None] for values in _values(segments, ranks, tolerance, 0.01 * tolerance)]
+        runs_of = [values[None] for values in _values(segments, ranks, plan, 0.01 * tolerance)]
     width = max(measured.shape[1] for measured in runs_of)
     rows = [_row(m[0], m[1:], ranks[d - 1], width) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def allowance(tolerance: float, depth: int, dtype) -> float:
-    """What one layer may lose: the losses of independent roundings add up like a random walk."""
-    return MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth)
+def make_plan(tolerance: float, depth: int, dtype, doubled: bool) -> Plan:
+    """What one layer may lose, where the losses of independent roundings add up like a random walk; and the digits."""
+    return Plan(MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth), doubled)
 
 
-def _values(segments: list[Segment], ranks: Array, tolerance: float, settled: float) -> list[Array]:
+def _values(segments: list[Segment], ranks: Array, plan: Plan, settled: float) -> list[Array]:
     """ln sigma after each wanted depth; probes would not see what an early stop leaves out, so they allow none."""
     eps = float(jnp.finfo(segments[0].stack.dtype).eps)
-    groups = graded_products(segments, ranks, allowance(tolerance, ranks.shape[0], segments[0].stack.dtype))
+    groups = graded_products(segments, ranks, plan)
     settle = functools.partial(log_values, settled=max(settled, 4 * eps))
     return [row for group in groups for row in jax.lax.map(settle, group)]
 

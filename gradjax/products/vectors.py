@@ -11,7 +11,7 @@ from gradjax.products.covariant import complete
 from gradjax.products.derivative import vectors
 from gradjax.products.factors import Runs, check_factors, check_tolerance
 from gradjax.products.plan import make_segments, provable_ranks
-from gradjax.products.spectrum import allowance, concrete_ranks, finite_or_identity
+from gradjax.products.spectrum import concrete_pattern, finite_or_identity, make_plan
 
 
 def singular_vectors(factors, *, tolerance: float = 1e-9):
@@ -30,20 +30,22 @@ def singular_vectors(factors, *, tolerance: float = 1e-9):
     """
     checked = check_factors(factors)
     tolerance = check_tolerance(tolerance)
+    ranks, doubled = concrete_pattern(checked, (checked.depth,))
+    run = functools.partial(_vectors, widths=checked.widths, tolerance=tolerance, doubled=doubled)
     if not checked.numpy:
-        return _vectors(checked.runs, concrete_ranks(checked), widths=checked.widths, tolerance=tolerance)
+        return run(checked.runs, ranks)
     with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
-        found = _vectors(checked.runs, concrete_ranks(checked), widths=checked.widths, tolerance=tolerance)
-        return tuple(np.asarray(part) for part in found)
+        return tuple(np.asarray(part) for part in run(checked.runs, ranks))
 
 
-@functools.partial(jax.jit, static_argnames=("widths", "tolerance"))
-def _vectors(runs: Runs, ranks, *, widths, tolerance) -> tuple:
+@functools.partial(jax.jit, static_argnames=("widths", "tolerance", "doubled"))
+def _vectors(runs: Runs, ranks, *, widths, tolerance, doubled) -> tuple:
     def one(runs: Runs, ranks) -> tuple:
         safe, finite = finite_or_identity(runs)
         segments = make_segments(safe, (len(widths) - 1,))
         ranks = provable_ranks(segments) if ranks is None else ranks
-        logs, left, right = vectors(segments, ranks, allowance(tolerance, ranks.shape[0], safe.arrays[0].dtype))
+        plan = make_plan(tolerance, ranks.shape[0], safe.arrays[0].dtype, doubled)
+        logs, left, right = vectors(segments, ranks, plan)
         count = min(widths[0], widths[-1])
         logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
         left, right = (_true_columns(v, logs, width) for v, width in ((left, widths[-1]), (right, widths[0])))
