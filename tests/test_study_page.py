@@ -127,6 +127,7 @@ def test_the_explorer_stands_between_the_article_and_research_with_its_numbers(f
     assert not re.search(
         r"https?:|//|fetch|import|innerHTML|eval", text.rpartition("<script>")[2].partition("</script>")[0]
     )
+    assert "of the scales offered here: </script><b> has 1." in page.words
     labelled = {attributes["for"] for tag, attributes in page.tags if tag == "label"}
     controls = {attributes["id"] for tag, attributes in page.tags if tag in ("input", "select")}
     assert labelled == controls and len(controls) == 4

@@ -21,8 +21,8 @@ from gradjax.study.usage import RecordError
 TITLE = "What are gradients, and why do they explode?"
 LEAD = (
     "The gradient tells a learning machine which way to change. This article builds it from the slope of a curve, "
-    "follows it back through a hundred layers, shows where it is lost, and mends it. Each claim was measured by the run "
-    "that drew the figure beside it, is checked against what theory says, and says so where it does not hold."
+    "follows it back through a hundred layers, shows where it is lost, and mends it. Each claim was measured by the "
+    "run that drew the figure beside it, is checked against what theory says, and says so where it does not hold."
 )
 
 

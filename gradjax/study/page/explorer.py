@@ -44,6 +44,10 @@ the output (right) to the input (left). The points and bars were measured by
 <p class="predict"><strong>Predict, then look.</strong> For each activation, find the weight scale that keeps the signal
 through a hundred layers. For which one is there none? And which singular values stay together when you exchange
 Gaussian for orthogonal weights?</p>
+<details class="look"><summary>Look: show the answer</summary>
+<p>By theory, of the scales offered here: {escape(_best(data))}. And only without an activation do orthogonal weights
+keep all singular values together: an activation has other slopes in each layer.</p>
+</details>
 <form class="controls" id="explorer-controls">
 {_slider("scale", data["scales"])}
 {_slider("depth", data["depths"])}
