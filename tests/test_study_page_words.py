@@ -133,6 +133,7 @@ def test_the_figure_is_drawn_once_in_its_place(text, order):
 
 def test_headings_lists_and_references_are_what_they_look_like():
     html = prose("A `head`\n--------\n\n- one\n- two\n\nReference: X & Y (1900).")
+    assert prose("Tight\n-----\ntext").startswith("<h3>Tight</h3>\n<p>text</p>")
     assert "<h3>A <code>head</code></h3>" in html and "<ul><li>one</li><li>two</li></ul>" in html
     assert '<p class="reference">Reference: X &amp; Y (1900).</p>' in html
 

@@ -19,6 +19,7 @@ from gradjax.study.page.mathml import mathml
 from gradjax.study.page.numerals import filled
 
 HEADING = re.compile(r"^(\S.*)\n-{3,}$")
+UNDERLINE = re.compile(r"(?m)(?<=.\n)-{3,}$")  # a heading may stand directly above its paragraph
 FORMULA = ("math:", "code:")
 FILE = re.compile(r"^(.*?)\s+#\s+(gradjax/\S+\.py)$")
 
@@ -44,7 +45,8 @@ class Prose:
 
     def text(self, docstring: str) -> str:
         """The whole running text with its figure, which comes last where the docstring gives it no place."""
-        blocks = re.split(r"\n\s*\n", textwrap.dedent(docstring).strip("\n"))
+        apart = UNDERLINE.sub(r"\g<0>\n", textwrap.dedent(docstring).strip("\n"))
+        blocks = re.split(r"\n\s*\n", apart)
         placed = any(found.startswith("figure:") for found in blocks)
         parts = []
         for found, following in zip(blocks, [*blocks[1:], ""], strict=True):
