@@ -7,6 +7,7 @@ from gradjax.layers.gated import gated
 from gradjax.layers.normalization import Normalization, batch_norm, layer_norm, rms_norm
 from gradjax.layers.recurrent import at_each_step, initial_state, over_time, recurrent
 from gradjax.layers.residual import residual
+from gradjax.layers.supervised import close_heads, open_heads, supervised
 
 __all__ = [
     "BLOCKS",
@@ -15,13 +16,16 @@ __all__ = [
     "at_each_step",
     "batch_norm",
     "block",
+    "close_heads",
     "compose",
     "dense",
     "gated",
     "initial_state",
     "layer_norm",
+    "open_heads",
     "over_time",
     "recurrent",
     "residual",
     "rms_norm",
+    "supervised",
 ]
