@@ -40,6 +40,23 @@ def test_blocks_become_plain_html(text, expected):
     assert block(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10^29.6,", "10<sup>29.6</sup>,"),
+        ("power -0.99 (-1), 1996-97, A-1", "power −0.99 (−1), 1996-97, A-1"),
+        ("at most 1.8e-19 or `1e-5`", "at most 1.8 × 10⁻¹⁹ or <code>1e-5</code>"),
+        ("e^(-0.35) < 1", "e<sup>−0.35</sup> &lt; 1"),
+        ("(2/3)^((L-l)/2)", "(2/3)<sup>(L−l)/2</sup>"),
+        ("|x|^2 and 2^L.", "|x|<sup>2</sup> and 2<sup>L</sup>."),
+        ("σ_1^2 of σ_max, w_(i,j)", "σ<sub>1</sub><sup>2</sup> of σ<sub>max</sub>, w<sub>i,j</sub>"),
+        ("x_train, log_x, a ^ b, x^y^z, jax_x", "x_train, log_x, a ^ b, x^y<sup>z</sup>, jax_x"),
+    ],
+)
+def test_scripts_of_plain_text_are_set(text, expected):
+    assert inline(text) == expected
+
+
 def test_a_lone_backtick_stays():
     assert inline("a ` b") == "a ` b"
 
@@ -112,7 +129,7 @@ def test_inline_formulas_and_code_stay_apart():
 
 def test_a_question_comes_before_its_folded_answer_and_the_figure_after_both():
     html = prose("One.\n\nPredict: how much?\n\nLook: {slope: tanh:.2f} & no more.\n\nAfter.")
-    order = ["One.", "how much?", "<details", "0.51 &amp; no more.", "</details>", "<figure></figure>", "After."]
+    order = ["One.", "How much?", "<details", "0.51 &amp; no more.", "</details>", "<figure></figure>", "After."]
     assert [html.index(words) for words in order] == sorted(html.index(words) for words in order)
 
 
@@ -121,8 +138,8 @@ def test_a_question_comes_before_its_folded_answer_and_the_figure_after_both():
     [
         ("One.\n\nTwo.", ["One.", "Two.", "<figure>"]),
         ("One.\n\nReference: X (1900).", ["One.", "<figure>", "Reference"]),
-        ("Predict: what?\n\nTwo.", ["what?", "<figure>", "Two."]),
-        ("Predict: what?\n\nLook: so.\n\nTwo.\n\nfigure: the\ncaption\n\nX.", ["so.", "Two.", "the caption", "X."]),
+        ("Predict: what?\n\nTwo.", ["What?", "<figure>", "Two."]),
+        ("Predict: what?\n\nLook: so.\n\nTwo.\n\nfigure: the\ncaption\n\nX.", ["So.", "Two.", "the caption", "X."]),
     ],
 )
 def test_the_figure_is_drawn_once_in_its_place(text, order):

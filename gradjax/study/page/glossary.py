@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from gradjax.study.page.markup import escape
+from gradjax.study.page.markup import escape, plain
 
 LINE = re.compile(r"^term:\s*([^:]+):\s*(.+)$")
 OTHER = re.compile(r"^\s*(?:term|code|math|show):.*$|`[^`]*`|\$[^$\n]+\$|\{[^{}\n]*\}", re.MULTILINE)
@@ -99,15 +99,15 @@ class Linker:
         self._waiting = {form: term for form, term in self._waiting.items() if term.slug != slug}
 
     def __call__(self, text: str) -> str:
-        """The plain text escaped, with its links."""
+        """The plain text as HTML, with its links."""
         if not self._waiting:
-            return escape(text)
+            return plain(text)
         pieces, end = [], 0
         for match in self._pattern.finditer(text):
             if (term := self._waiting.get(match[0].lower())) is None:
                 continue
             self._waiting = {form: other for form, other in self._waiting.items() if other != term}
             link = f'<a class="term" href="#term-{escape(term.slug)}">{escape(match[0])}</a>'
-            pieces += [escape(text[end : match.start()]), link]
+            pieces += [plain(text[end : match.start()]), link]
             end = match.end()
-        return "".join([*pieces, escape(text[end:])])
+        return "".join([*pieces, plain(text[end:])])

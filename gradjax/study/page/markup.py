@@ -8,6 +8,14 @@ from collections.abc import Callable
 from gradjax.study.page.mathml import mathml
 
 SPAN = re.compile(r"(`{1,2})(?!`)(?P<code>.+?)(?<!`)\1(?!`)|\$(?P<math>[^$\s](?:[^$]*[^$\s])?)\$")
+LETTER = "A-Za-zα-ωΑ-Ω"
+LOW = re.compile(rf"(?<![\w.])([{LETTER}])_(\d+|max|min|[{LETTER}]|\([^()]{{1,12}}\))(?!\w)")
+INSIDE = r"\(((?:[^()]|\([^()]*\)){1,30})\)"
+HIGH = re.compile(rf"(?<=[\w)\]|‖>])\^(?:{INSIDE}|([−+-]?\d+(?:\.\d+)?|[{LETTER}*])(?![\w^]))")
+MINUS = "\N{MINUS SIGN}"
+NEGATIVE = re.compile(r"(?<![\w.)\]^-])-(?=\d)")
+SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")
+RAISE = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 BULLET = re.compile(r"(?:[-*•]|\d+[.)])\s+")
 
 
@@ -16,7 +24,33 @@ def escape(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def inline(text: str, words: Callable[[str], str] = escape) -> str:
+def powers(text: str) -> str:
+    """The text with every 1e-05 in it as a power of ten.
+
+    >>> powers("at most 2.5e-05")
+    'at most 2.5 × 10⁻⁵'
+    """
+
+    def power(match: re.Match[str]) -> str:
+        raised = str(int(match[2])).translate(RAISE)
+        return f"10{raised}" if match[1] == "1" else f"{match[1]} × 10{raised}"
+
+    return SCIENTIFIC.sub(power, text)
+
+
+def plain(text: str) -> str:
+    """Plain words escaped, with what plain text writes as 10^-3, e^(-L/2), σ_1, 1e-05 and -2 set as it is meant.
+
+    >>> plain("10^-3 σ_1 & x_train")
+    '10<sup>−3</sup> σ<sub>1</sub> &amp; x_train'
+    """
+    lowered = LOW.sub(
+        lambda match: f"{match[1]}<sub>{match[2].strip('()')}</sub>", escape(NEGATIVE.sub(MINUS, powers(text)))
+    )
+    return HIGH.sub(lambda match: f"<sup>{(match[1] or match[2]).replace('-', MINUS)}</sup>", lowered)
+
+
+def inline(text: str, words: Callable[[str], str] = plain) -> str:
     """One paragraph's text: escaped, with `backticked` words as code and $formulas$ as MathML.
 
     Args:

@@ -8,11 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gradjax.study.page.markup import escape
+from gradjax.study.page.markup import escape, powers
 
 PLACE = re.compile(r"\{(expected )?([^{}\n]+)\}")
-SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")
-RAISE = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | str, digits: int = 6) -> str:
@@ -27,20 +25,6 @@ def in_words(formatted: str) -> str:
     ('−1.5 × 10⁻⁷', '10³⁰')
     """
     return powers(formatted).replace("-", "\N{MINUS SIGN}")
-
-
-def powers(text: str) -> str:
-    """The text with every 1e-05 in it as a power of ten.
-
-    >>> powers("at most 2.5e-05")
-    'at most 2.5 × 10⁻⁵'
-    """
-
-    def power(match: re.Match[str]) -> str:
-        raised = str(int(match[2])).translate(RAISE)
-        return f"10{raised}" if match[1] == "1" else f"{match[1]} × 10{raised}"
-
-    return SCIENTIFIC.sub(power, text)
 
 
 def filled(text: str, claims: Iterable[Mapping[str, Any]]) -> str:

@@ -107,10 +107,10 @@ class Prose:
         return f'<p class="meaning"{place}><dfn>{escape(word)}</dfn>: {self.inline(meaning)}</p>'
 
     def _question(self, text: str) -> str:
-        return f'<p class="predict"><strong>Predict, then look.</strong> {self.inline(_after(text))}</p>'
+        return f'<p class="predict"><strong>Predict, then look.</strong> {self.inline(_sentence(text))}</p>'
 
     def _answer(self, text: str) -> str:
-        words = self.inline(_after(text))
+        words = self.inline(_sentence(text))
         return f'<details class="look"><summary>Look: show the answer</summary>\n<p>{words}</p>\n</details>'
 
     def _function(self, text: str) -> str:
@@ -152,6 +152,12 @@ def answer(record: Mapping[str, Any]) -> str:
 def _after(line: str) -> str:
     """What follows the mark, on one line."""
     return " ".join(line.partition(":")[2].split())
+
+
+def _sentence(line: str) -> str:
+    """What follows the mark, beginning like a sentence."""
+    words = _after(line)
+    return words[:1].upper() + words[1:]
 
 
 def _code(line: str, name: str) -> str:

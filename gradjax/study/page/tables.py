@@ -5,7 +5,7 @@ from typing import Any
 
 from gradjax.study.claims import RELATIONS
 from gradjax.study.page.markup import escape, inline
-from gradjax.study.page.numerals import number, powers
+from gradjax.study.page.numerals import number
 
 VERDICTS = {True: ("holds", "✓ holds"), False: ("fails", "✗ fails")}
 
@@ -41,11 +41,11 @@ def claims_table(record: Mapping[str, Any]) -> str:
     """One study's claims with their numbers."""
     rows = [
         [
-            row_head(inline(powers(claim["statement"]))),
+            row_head(inline(claim["statement"])),
             cell("Measured", number(claim["measured"]), "number"),
             cell("Expected", _expected(claim), "number"),
             cell("Tolerance", f"± {number(claim['tolerance'], digits=2)}", "number"),
-            cell("Source", inline(powers(claim["source"]))),
+            cell("Source", inline(claim["source"])),
             cell("Verdict", verdict(claim["holds"])),
         ]
         for claim in record["claims"]
@@ -67,9 +67,7 @@ def every_claim(records: Iterable[Mapping[str, Any]]) -> str:
 
 def _item(claim: Mapping[str, Any]) -> str:
     numbers = f"{number(claim['measured'], 4)}; {RELATIONS[claim['relation']]} {number(claim['expected'], 4)}"
-    return (
-        f'<li>{verdict(claim["holds"])} {inline(powers(claim["statement"]))} <span class="soft">({numbers})</span></li>'
-    )
+    return f'<li>{verdict(claim["holds"])} {inline(claim["statement"])} <span class="soft">({numbers})</span></li>'
 
 
 def settings(record: Mapping[str, Any]) -> str:
