@@ -55,8 +55,8 @@ def residual_gradient_correlation(
     """Return the correlation between the input gradients at two inputs of a residual network x <- x + W phi(x).
 
     prod_l (1 + s^2 E phi'(u1) phi'(u2)) / (1 + s^2 E phi'(u1)^2) with s = branch_std, along q' = q + s^2 E phi(u1)^2
-    and q'c' = q c + s^2 E phi(u1) phi(u2). The first block of a ReLU network gives 3/4; the quoted (3/4)^depth would need
-    inputs that stay decorrelated, and they do not: the angle between them shrinks here too, more slowly.
+    and q'c' = q c + s^2 E phi(u1) phi(u2). The first block of a ReLU network gives 3/4; the quoted (3/4)^depth
+    would need inputs that stay decorrelated, and they do not: the angle between them shrinks here too, more slowly.
 
     Args:
         activation: a callable, an `Activation`, or a name.
@@ -89,8 +89,8 @@ def batchnorm_gradient_correlation(activation, depth: int, *, batch_size: float 
     """Return the correlation between the input gradients at two inputs of one batch under batch-norm.
 
     (E phi'(u1) phi'(u2) / E phi'(u)^2)^depth with the correlation -1 / (batch_size - 1) that centring leaves:
-    batch-norm keeps inputs apart, so every layer decorrelates the gradients again; 2^-depth for ReLU and a large batch. The
-    batch's statistics count as constants.
+    batch-norm keeps inputs apart, so every layer decorrelates the gradients again; 2^-depth for ReLU and a large
+    batch. The batch's statistics count as constants.
 
     Args:
         activation: applied to the normalized signal.

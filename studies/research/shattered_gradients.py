@@ -144,7 +144,7 @@ def _correlations(design, width: int, batch: int, depths: tuple[int, ...], reado
 
 
 def _mean_cosine(rows):
-    """Mean product of two different rows over their mean square: the rows' correlation, pair by pair, averaged."""
+    """Mean product of two different rows over their mean square."""
     count, square = rows.shape[0], jnp.sum(rows**2)
     return (jnp.sum(jnp.sum(rows, axis=0) ** 2) - square) / (count - 1) / square
 
@@ -218,10 +218,9 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         claim("residual with batch-norm: power of depth", powers[both], float(_power(depth, theory[both])), 4 * finite,
               "with skip and batch-norm it falls there like depth to the {measured:.2f}", ours),
         claim("linear control", found[linear, :, -1], 1.0, 1e-4,
-              "in a linear network the gradients at two inputs have correlation {measured:.4f}", "no gate depends on x"),
+              "in a linear network the two gradients have correlation {measured:.4f}", "no gate depends on x"),
         Claim("looks linear: departure from orthogonal", float(np.abs(np.log(result["mirrored"])).max()), 0.0,
-              1e-6 * max(config.depths), paper,
-              statement="mirrored weights: all singular values within {measured:.0e} of 1"),
+              1e-6 * max(config.depths), paper, statement="mirrored weights: all singular values within {measured:.0e} of 1"),
     ]  # fmt: skip
 
 

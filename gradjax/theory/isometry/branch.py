@@ -8,6 +8,7 @@ import numpy as np
 FIRST_STEP = 1e-5
 SMALLEST_STEP = 1e-7
 LINE = 0.05  # height above the real line of ln x
+HEIGHTS = (*(LINE * 0.25 ** np.arange(18)), 0.0)
 LARGEST_STEP, FARTHEST_STEP = 0.02, 0.2  # in ln x; far below the edge everything is close to a power
 
 
@@ -96,13 +97,21 @@ def trace(branch: Branch, start: float, log_edge: float, grid: np.ndarray) -> np
     log_u, converged = _solve(branch, log_edge - wanted, _between(wanted, depths, solutions))
     if not converged.all():  # once more, from the neighbours that were found
         known = np.concatenate([depths, wanted[converged]]), np.concatenate([solutions, log_u[converged]])
-        retried, arrived = _solve(branch, log_edge - wanted[~converged], _between(wanted[~converged], *known))
+        retried, arrived = _descend(branch, log_edge - wanted[~converged], _between(wanted[~converged], *known))
         log_u[~converged] = retried
         if not arrived.all():
             raise ValueError(f"the spectral density did not converge at x = {grid[inside][~converged][~arrived][:3]}")
     density = np.zeros_like(grid)
     density[inside] = np.abs(np.imag(branch.one_plus_moment(np.exp(log_u)))) / (np.pi * grid[inside])
     return density
+
+
+def _descend(branch: Branch, log_x: np.ndarray, log_u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Solve from the upper half plane down: beside a lower end, a square root, Newton leaps from the real line."""
+    converged = np.zeros(log_x.shape, bool)
+    for height in HEIGHTS:
+        log_u, converged = _solve(branch, log_x + 1j * height, log_u)
+    return log_u, converged
 
 
 def _walk(branch: Branch, points: np.ndarray, log_u: complex) -> np.ndarray:
@@ -133,6 +142,5 @@ def trace_above(branch: Branch, grid: np.ndarray) -> np.ndarray:
     below, above = (_walk(branch, way + 1j * LINE, turned[-1]) for way in ways)
     solutions = np.concatenate([below[::-1], above[1:]])
     log_u = np.interp(targets, line, np.real(solutions)) + 1j * np.interp(targets, line, np.imag(solutions))
-    for height in [*(LINE * 0.25 ** np.arange(18)), 0.0]:
-        log_u, _ = _solve(branch, targets + 1j * height, log_u)
+    log_u, _ = _descend(branch, targets, log_u)
     return np.abs(np.imag(branch.one_plus_moment(np.exp(log_u)))) / (np.pi * grid)
