@@ -16,11 +16,12 @@ from jax import Array, lax
 from gradjax.products import wide
 from gradjax.products.blocks import scaled_rows
 from gradjax.products.pivoted import HIGHEST, Graded
+from gradjax.products.together import Angles, angles, lean, turned
 from gradjax.products.wide import Wide
 
 QR_SWEEPS = 6
 SLACK = 10  # binary orders by which the scales may span more than the values
-MAX_JACOBI_SWEEPS = 40
+MAX_PASSES = 40
 
 
 class Columns(NamedTuple):
@@ -81,13 +82,6 @@ def rotate(first: Columns, second: Columns) -> tuple[Columns, Columns]:
     return choose(swap, new_small, new_large), choose(swap, new_large, new_small)
 
 
-def lean(rho: Array, cosine: Array) -> Array:
-    """tan(angle) / rho of the rotation that makes two columns orthogonal, rho ≤ 1 the ratio of their sizes: bounded."""
-    apart = (1 - rho) * (1 + rho)
-    below = apart + jnp.sqrt(apart * apart + 4 * (rho * cosine) ** 2)
-    return jnp.where(below == 0, 0.0, 2 * cosine / jnp.where(below == 0, 1.0, below))
-
-
 def jacobi_sweep(columns: Columns) -> Columns:
     """Every pair once, in n − 1 rounds of n / 2 disjoint pairs (a tournament)."""
     n = columns.unit.shape[0]
@@ -129,27 +123,40 @@ def orthogonalized(scale: Wide, right: Array, settled: Array | float) -> Columns
     if scale.mantissa.shape[0] % 2:
         columns = Columns(jnp.pad(columns.unit, ((0, 1), (0, 0))), wide.append_zero(columns.scale))
 
-    def unfinished(state):
-        columns, count = state
-        return ~(unsettled(columns) <= settled) & (count < MAX_JACOBI_SWEEPS)
-
-    def again(state):
-        columns, count = state
-        return jacobi_sweep(columns), count + 1
-
-    final, _ = lax.while_loop(unfinished, again, (columns, jnp.int32(0)))
+    pairs = angles(*columns)
+    final = lax.while_loop(
+        lambda state: ~(state.pairs.unsettled <= settled) & (state.passes < MAX_PASSES),
+        _closer_to_orthogonal,
+        Progress(columns, pairs, pairs.crowded, jnp.int32(0)),
+    ).columns
     order = wide.argsort_descending(final.scale)[: scale.mantissa.shape[0]]
     return Columns(final.unit[order], final.scale[order])
 
 
-def unsettled(columns: Columns) -> Array:
-    """By how many nats the rotations still to come may change a scale: second order in the cosines, first at a tie."""
-    cosine = jnp.matmul(columns.unit, columns.unit.T, precision=HIGHEST)
-    n = cosine.shape[0]
-    cosine = jnp.where(jnp.eye(n, dtype=bool), 0.0, jnp.abs(cosine))
-    over = wide.ratio(columns.scale[None, :], columns.scale[:, None])
-    under = wide.ratio(columns.scale[:, None], columns.scale[None, :])
-    return jnp.max(jnp.sum(lean(jnp.minimum(over, under), cosine) * cosine, axis=1)) / 2
+class Progress(NamedTuple):
+    """Where the rotations stand."""
+
+    columns: Columns
+    pairs: Angles
+    crowded: Array
+    passes: Array
+
+
+def _closer_to_orthogonal(state: Progress) -> Progress:
+    """All pairs turned at once, or one by one where some column has too much to turn."""
+    # loops of one turn or none, which `vmap` runs only when some member needs them; a cond would always run both
+    _, columns = lax.while_loop(
+        lambda pair: pair[0],
+        lambda pair: (jnp.zeros_like(pair[0]), jacobi_sweep(pair[1])),
+        (state.crowded, state.columns),
+    )
+    _, columns = lax.while_loop(
+        lambda pair: pair[0],
+        lambda pair: (jnp.zeros_like(pair[0]), unit_columns(turned(pair[1].unit, state.pairs), pair[1].scale)),
+        (~state.crowded, columns),
+    )
+    pairs = angles(*columns)
+    return Progress(columns, pairs, pairs.crowded, state.passes + 1)
 
 
 def graded_right(product: Graded) -> tuple[Wide, Array]:
@@ -169,4 +176,5 @@ def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
     Without the sweeps first: each of them exchanges the left and right vectors.
     """
     columns = orthogonalized(*graded_right(product), float(jnp.finfo(product.right.dtype).eps))
+    columns = unit_columns(turned(columns.unit, angles(*columns)), columns.scale)  # settled values: half the digits yet
     return wide.log(columns.scale), columns.unit
