@@ -13,6 +13,7 @@ from gradjax.study.page.markup import SPAN
 from gradjax.study.page.mathml import mathml
 from gradjax.study.page.numerals import PLACE, filled
 from gradjax.study.page.prose import FILE, function_source
+from gradjax.study.page.tables import claim_anchors
 from gradjax.study.records import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,6 +119,14 @@ def test_the_page_and_all_its_pictures_stay_below_five_megabytes():
     figures = ROOT / "figures"
     pictures = sum(path.stat().st_size for path in figures.glob("*.png"))
     assert len(build_page(figures).encode()) + pictures < 5e6
+
+
+def test_every_link_within_the_page_has_one_place_to_lead_to():
+    text = build_page(ROOT / "figures")
+    places, links = re.findall(r'\bid="([^"]*)"', text), re.findall(r'href="#([^"]*)"', text)
+    assert len(places) == len(set(places)) and set(links) <= set(places)
+    for study in STUDIES:
+        assert set(claim_anchors(study.name, [claim["name"] for claim in claims_of(study)])) <= set(places)
 
 
 def _around(term, text):

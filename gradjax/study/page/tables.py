@@ -1,5 +1,6 @@
 """The page's tables, above all that of every claim with its verdict; on a narrow screen each row becomes a card."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,9 +27,21 @@ def cell(label: str, content: str, kind: str = "") -> str:
     return f"<td{attributes}>{content}</td>"
 
 
-def row_head(content: str) -> str:
-    """The cell that names its row."""
-    return f'<th scope="row">{content}</th>'
+def row_head(content: str, anchor: str = "") -> str:
+    """The cell that names its row, and where links to the row lead."""
+    place = f' id="{escape(anchor)}"' if anchor else ""
+    return f'<th scope="row"{place}>{content}</th>'
+
+
+def claim_anchors(study: str, claims: Iterable[str]) -> list[str]:
+    """Where the page shows each claim of a study; names that differ in signs alone are numbered.
+
+    >>> claim_anchors("one_study", ["Slope: tanh, 2.5", "Slope: tanh, 2,5"])
+    ['one_study-claim-slope-tanh-2-5', 'one_study-claim-slope-tanh-2-5-2']
+    """
+    slugs = [re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") for name in claims]
+    repeats = [slugs[: i + 1].count(slug) for i, slug in enumerate(slugs)]
+    return [f"{study}-claim-{slug}{f'-{n}' * (n > 1)}" for slug, n in zip(slugs, repeats, strict=True)]
 
 
 def verdict(holds: bool) -> str:
@@ -39,16 +52,17 @@ def verdict(holds: bool) -> str:
 
 def claims_table(record: Mapping[str, Any]) -> str:
     """One study's claims with their numbers."""
+    anchors = claim_anchors(record["name"], [claim["name"] for claim in record["claims"]])
     rows = [
         [
-            row_head(inline(claim["statement"])),
+            row_head(inline(claim["statement"]), anchor),
             cell("Measured", number(claim["measured"]), "number"),
             cell("Expected", _expected(claim), "number"),
             cell("Tolerance", f"± {number(claim['tolerance'], digits=2)}", "number"),
             cell("Source", inline(claim["source"])),
             cell("Verdict", verdict(claim["holds"])),
         ]
-        for claim in record["claims"]
+        for claim, anchor in zip(record["claims"], anchors, strict=True)
     ]
     return table("Claims", ["Claim", "Measured", "Expected", "Tolerance", "Source", "Verdict"], rows)
 
