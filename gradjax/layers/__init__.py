@@ -3,7 +3,7 @@
 from gradjax.layers.blocks import BLOCKS, block
 from gradjax.layers.composition import compose
 from gradjax.layers.dense import Dense, dense
-from gradjax.layers.gated import gated
+from gradjax.layers.gated import gated, gates, through_gates
 from gradjax.layers.normalization import Normalization, batch_norm, layer_norm, rms_norm
 from gradjax.layers.recurrent import at_each_step, initial_state, over_time, recurrent
 from gradjax.layers.residual import residual
@@ -20,6 +20,7 @@ __all__ = [
     "compose",
     "dense",
     "gated",
+    "gates",
     "initial_state",
     "layer_norm",
     "open_heads",
@@ -28,4 +29,5 @@ __all__ = [
     "residual",
     "rms_norm",
     "supervised",
+    "through_gates",
 ]

@@ -46,11 +46,32 @@ def gated(
     [ 2. -1.]
     """
 
+    return through_gates(gates(key, size, kernel_init, gate_bias=gate_bias, dtype=dtype), branch)
+
+
+def gates(
+    key: Array, size: int, kernel_init: str | Callable = "lecun_normal", *, gate_bias: float = -2.0, dtype=jnp.float32
+) -> Partial:
+    """The gates alone, the callable pytree h ↦ t = σ(h W + b); arguments as in `gated`.
+
+    >>> print(gates(jax.random.key(0), 2, "zeros", gate_bias=0.0)(jnp.ones(2)))
+    [0.5 0.5]
+    """
+
     def bias(_: Any, shape, dtype):
         return jnp.full(shape, gate_bias, dtype)
 
+    return dense(key, size, size, "sigmoid", kernel_init, bias, dtype)
+
+
+def through_gates(gate: Callable, branch: Callable | Sequence[Callable]) -> Callable:
+    """A layer behind gates that are given, the callable pytree h ↦ t F(h) + (1 − t) h with t = gate(h).
+
+    >>> print(through_gates(lambda h: 0 * h + 0.25, lambda h: 5 * h)(jnp.array([1.0])))
+    [2.]
+    """
     body = compose(branch)
-    layer = Partial(_carry, body, dense(key, size, size, "sigmoid", kernel_init, bias, dtype))
+    layer = Partial(_carry, body, gate)
     return Coupled(layer) if couples(body) else layer
 
 
