@@ -1,0 +1,331 @@
+"""A network trains as deep as its signal reaches: about six times the correlation length
+
+How deep may a network be before it no longer trains, what decides that, and what do orthogonal weights and clipping
+change?
+
+Prediction: layer by layer two inputs grow alike (ordered phase) or unlike (chaotic phase), by the factor e^(−1/ξ_c) a
+layer, until after a few ξ_c layers nothing is left of what told them apart, and the gradient has vanished or exploded
+by as much. So a network of Gaussian weights trains up to a depth of about 6 ξ_c, which is short on either side and
+endless at the critical weight scale. ReLU has no other phase with a stable length: it is trainable about σw² = 2 alone.
+A clip answers explosions only, so it may carry the frontier further on the chaotic side and can do nothing on the
+ordered one. Orthogonal weights leave no direction behind, so at the critical point their learning time should hardly
+grow with depth.
+
+Here: scikit-learn's digits, stochastic gradient descent with momentum, each point at the better of its learning rates
+by training loss. The frontier is where the mean test accuracy crosses one half, interpolated in the log of the depth.
+Control: networks of four layers train at every weight scale.
+
+Predict: by which factor will networks that are given a hundred updates miss 6 ξ_c?
+
+Look: off criticality the frontier stood within a factor {frontier: factor:.1f} of it, mostly below; at the critical
+weight scale, where theory sets no end, a hundred updates of width 32 end it. Orthogonal weights needed {orthogonal:
+time:.2f} times the steps at the greatest depth that they needed at four layers.
+
+Reference: Schoenholz, Gilmer, Ganguli, Sohl-Dickstein (2017), arXiv:1611.01232; Pennington, Schoenholz, Ganguli (2017),
+arXiv:1711.04735, and Saxe, McClelland, Ganguli (2014), arXiv:1312.6120, for the learning time.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+
+import gradjax.study
+from gradjax.chain import Constant, Stack
+from gradjax.clipping import CLIPPERS
+from gradjax.initializers import normal, scaled_orthogonal, variance_scaling
+from gradjax.networks import mlp
+from gradjax.study import Claim, plotting
+from gradjax.tasks import digits
+from gradjax.theory.meanfield import depth_scales
+from gradjax.training import accuracy, cross_entropy, predict, train
+
+ORDER = 24
+KERNELS = (variance_scaling(1.0), scaled_orthogonal(1.0))
+BIAS_VARIANCE = 0.05  # of the tanh networks: Schoenholz et al.
+ISOMETRIC = (1.189, 1e-3)  # weight and bias variance of a critical tanh network whose spectrum stays narrow
+NO_CLIP, CLIP = 1e30, 1.0
+FACTOR = 6  # times ξ_c
+TRAINED, TARGET = 0.5, 1.0  # test accuracy; training loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the study is run with."""
+
+    depths: tuple[int, ...] = (4, 8, 16, 32, 64)
+    """Layers of weights."""
+    variances: tuple[float, ...] = (0.8, 1.0, 1.3, 1.76, 2.5, 3.0, 4.0)
+    """σw² of the tanh networks; critical is 1.76."""
+    relu_variances: tuple[float, ...] = (1.0, 2.0, 3.0)
+    """σw² of the ReLU networks, which have no biases; critical is 2."""
+    width: int = 32
+    """Units a layer: theory is the limit of many."""
+    steps: int = 100
+    """Updates of each training."""
+    batch: int = 32
+    """Digits an update."""
+    rates: tuple[float, ...] = (0.005, 0.05)
+    """Learning rates tried at each point."""
+    seeds: int = 3
+    """Networks trained at each point and rate."""
+    seed: int = 0
+    """Of networks, batches and the split of the digits."""
+    plant: str = ""
+    """A deliberate fault, for tests: see PLANTS."""
+
+
+PRESETS = {
+    "quick": Config(depths=(4, 16, 32), variances=(0.8, 1.76, 4.0), rates=(0.02,)),
+    "full": Config(),
+}
+PLANTS = {  # every network has four layers; a quarter of the weight variance; both kernels Gaussian; ten times ξ_c
+    "shallow": ("ordered: frontier", "chaotic: frontier", "critical: deepest", "ReLU: critical alone"),
+    "quarter_variance": ("control: shallow trains", "critical: trains"),
+    "same_kernel": ("orthogonal: faster", "orthogonal: time"),
+    "long_lengths": ("frontier: factor",),
+    "all_critical": ("ordered: a clip does not help",),
+}
+
+
+def compute(config: Config) -> dict[str, np.ndarray]:
+    """Accuracy, loss and learning time of each family, axes (depth, weights, clip, rate, seed); correlation lengths."""
+    data = digits(seed=config.seed, dtype=jnp.float32)
+    known = (data.train_x, data.train_y, data.test_x, data.test_y)
+    settings = dataclasses.replace(config, seed=0, plant="")
+    families, found = _families(config), []
+    for depth in gradjax.study.progress(config.depths, "depths"):
+        depth = 4 if config.plant == "shallow" else depth
+        keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+        columns = _columns(config, families)
+        found.append(jax.device_get(_train_all(settings, columns, _networks(config, depth, keys), keys, known)))
+    result = {}
+    for name in found[0]:
+        whole, begin = np.stack([one[name] for one in found]), 0
+        for family, axes in families.items():
+            shape = tuple(map(len, axes))
+            part = whole[:, begin : begin + math.prod(shape)]
+            result[f"{family}_{name}"] = part.reshape(len(config.depths), *shape)
+            begin += math.prod(shape)
+    scales = [depth_scales("tanh", math.sqrt(v), math.sqrt(BIAS_VARIANCE)).correlation for v in config.variances]
+    return result | {"correlation_length": (10.0 if config.plant == "long_lengths" else 1.0) * np.array(scales)}
+
+
+def _families(config: Config) -> dict[str, tuple]:
+    """Name -> what is combined: (σw², σb², ReLU?, kernel), clip, learning rate, seed."""
+    rest = (config.rates, range(config.seeds))
+    factor = 0.25 if config.plant == "quarter_variance" else 1.0
+    tanh = [(factor * v, BIAS_VARIANCE, 0, 0) for v in config.variances]
+    if config.plant == "all_critical":
+        tanh = [(1.76, BIAS_VARIANCE, 0, 0)] * len(tanh)
+    relu = [(factor * v, 0.0, 1, 0) for v in config.relu_variances]
+    kernels = (0, 0) if config.plant == "same_kernel" else (0, 1)
+    return {
+        "tanh": (tanh, (NO_CLIP, CLIP), *rest),
+        "relu": (relu, (NO_CLIP, CLIP), *rest),
+        "isometric": ([(*ISOMETRIC, 0, kernel) for kernel in kernels], (NO_CLIP,), *rest),
+    }
+
+
+def _columns(config: Config, families) -> tuple[jax.Array, ...]:
+    """Every point of every family as one row of numbers, by columns."""
+    rows = [(*start, *rest) for axes in families.values() for start, *rest in itertools.product(*axes)]
+    return tuple(jnp.asarray(column, jnp.float32) for column in zip(*rows, strict=True))
+
+
+def _networks(config: Config, depth: int, keys):
+    """Linear networks of unit scale along axes (kernel, seed)."""
+    sizes = [64, *[config.width] * (depth - 1), 10]
+    drawn = [jax.vmap(lambda key, k=kernel: mlp(key, sizes, "linear", k, normal(1.0)))(keys) for kernel in KERNELS]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _train_all(config: Config, columns, networks, keys, known):
+    """Every training along one axis."""
+
+    def one(variance, bias_variance, is_relu, kernel, threshold, rate, seed):
+        kernel, seed = kernel.astype(jnp.int32), seed.astype(jnp.int32)
+        layers = jax.tree.map(lambda leaf: leaf[kernel, seed], networks)
+        layers = _activated(_scaled(layers, variance, bias_variance), is_relu)
+        optimizer = optax.chain(CLIPPERS["global_norm"](threshold), optax.sgd(rate, momentum=0.9))
+        options = {"steps": config.steps, "batch_size": config.batch, "key": keys[seed]}
+        run = train(layers, cross_entropy, optimizer, known[:2], **options)
+        loss = run.trace.loss
+        smooth = jnp.convolve(loss, jnp.full(10, 0.1, loss.dtype), mode="valid")
+        reached = smooth < TARGET
+        return {
+            "loss": jnp.where(jnp.isfinite(smooth[-1]), smooth[-1], jnp.inf),
+            "accuracy": accuracy(predict(run.layers, known[2]), known[3]),
+            "time": jnp.where(reached.any(), 10.0 + jnp.argmax(reached), jnp.inf),
+        }
+
+    return jax.vmap(one)(*columns)
+
+
+def _scaled(layers, variance, bias_variance):
+    """Weights times σw, biases times σb."""
+
+    def scale(path, leaf):
+        return leaf * jnp.sqrt(bias_variance if "bias" in jax.tree_util.keystr(path) else variance)
+
+    return jax.tree_util.tree_map_with_path(scale, layers)
+
+
+def _activated(layers, is_relu) -> list:
+    """The same layers with ReLU or tanh behind the hidden ones: a number, so one program trains both."""
+    first, stack, last = layers
+    relu = Constant(is_relu > 0)
+    tied = (*[False] * len(jax.tree.leaves(stack.layer)), True)
+    return [Partial(_active, first, relu), Stack(Partial(_active, stack.layer, relu), tied), last]
+
+
+def _active(layer, relu, h):
+    z = layer(h)
+    return jnp.where(relu.value, jax.nn.relu(z), jnp.tanh(z))
+
+
+def _best(result, family: str) -> np.ndarray:
+    """Test accuracy (depth, weights, clip, seed) at the learning rate of least median training loss."""
+    best = np.median(result[f"{family}_loss"], axis=-1).argmin(axis=-1)
+    return np.take_along_axis(result[f"{family}_accuracy"], best[..., None, None], axis=-2)[..., 0, :]
+
+
+def _frontier(config: Config, mean: np.ndarray) -> np.ndarray:
+    """The depth at which mean accuracy (depth, …) falls through one half, interpolated in ln depth.
+
+    The greatest depth tried where it never does, the least where it never reaches one half.
+    """
+    logs, frontier = np.log(config.depths), np.full(mean.shape[1:], float(config.depths[-1]))
+    for place in np.ndindex(mean.shape[1:]):
+        below = np.flatnonzero(mean[(slice(None), *place)] < TRAINED)
+        if below.size:
+            i = below[0]
+            if i == 0:
+                frontier[place] = config.depths[0]
+                continue
+            high, low = mean[(i - 1, *place)], mean[(i, *place)]
+            frontier[place] = np.exp(logs[i - 1] + (logs[i] - logs[i - 1]) * (high - TRAINED) / (high - low))
+    return frontier
+
+
+def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
+    """Accuracies stand two standard errors over seeds on the unfavourable side; frontiers are of means over seeds."""
+    tanh, relu = (_best(result, family) for family in ("tanh", "relu"))
+    frontier = _frontier(config, tanh.mean(axis=-1))[:, 0]
+    relu_frontier = _frontier(config, relu.mean(axis=-1))[:, 1]
+    lengths, deepest = FACTOR * result["correlation_length"], config.depths[-1]
+    finite = lengths < deepest
+    ratio = np.exp(np.abs(np.log(frontier / lengths)[finite]).max()) if finite.any() else np.inf
+    critical = int(np.argmax(result["correlation_length"]))
+    mean, error = tanh.mean(axis=-1), tanh.std(axis=-1, ddof=1) / math.sqrt(config.seeds)
+    middle = len(config.depths) // 2
+    ordered = (mean + 2 * error)[-1, 0, 1]
+    slow = np.minimum(np.median(result["isometric_time"][:, :, 0, 0], axis=-1), config.steps)  # (depth, kernel)
+    rows = [
+        ("control: shallow trains", (mean - 2 * error)[0].min(), ">=", TRAINED, 0.0,
+         "with four layers every tanh network trains, to at least {measured:.2f}"),
+        ("critical: trains", (mean - 2 * error)[middle, critical, 0], ">=", TRAINED, 0.0,
+         f"at the critical weight scale {config.depths[middle]} layers train, to at least {{measured:.2f}}"),
+        ("frontier: factor", ratio, "<=", 3.0, 0.0,
+         "the frontier lies within a factor {measured:.1f} of 6 ξ_c wherever that is within the depths tried"),
+        ("ordered: frontier", frontier[0], "<=", 0.8 * frontier[critical], 0.0,
+         "the most ordered networks train up to {measured:.0f} layers; 0.8 of the critical frontier is {expected:.0f}"),
+        ("chaotic: frontier", frontier[-1], "<=", 0.8 * frontier[critical], 0.0,
+         "the most chaotic networks train up to {measured:.0f} layers; 0.8 of the critical frontier is {expected:.0f}"),
+        ("critical: deepest", int(np.argmax(frontier)), "=", critical, 0.0,
+         "the weight scale that trains deepest is number {measured:.0f} of those tried; critical is {expected:.0f}"),
+        ("ReLU: critical alone", relu_frontier[1] / relu_frontier[[0, 2]].max(), ">=", 1.25, 0.0,
+         "behind a clip, ReLU at σw² = 2 trains {measured:.1f} times as deep as at 1 and 3"),
+        ("ordered: a clip does not help", ordered, "<=", 0.3, 0.0,
+         "the deepest ordered network behind a clip reaches at most {measured:.2f}"),
+        ("orthogonal: time", slow[-1, 1] / slow[0, 1], "<=", 1.1, 0.0,
+         f"orthogonal weights near isometry need {{measured:.2f}} times the steps at {deepest} layers than at four"),
+        ("orthogonal: faster", slow[-1, 0] / slow[-1, 1], ">=", 1.3, 0.0,
+         "there Gaussian weights need at least {measured:.1f} times the steps of orthogonal ones"),
+    ]  # fmt: skip
+    source = "6 ξ_c by quadrature; Schoenholz et al. 2017, arXiv:1611.01232"
+    return [Claim(name, value, bound, tol, source, sign, words) for name, value, sign, bound, tol, words in rows]
+
+
+def plot(config: Config, result: dict[str, np.ndarray]):
+    """Accuracy over weight scale and depth with the theory on top, without and with a clip; ReLU; learning time."""
+    fig, axes = plotting.figure(2, 2, "Networks train about as deep as the signal reaches", width=12.0, height=8.4)
+    tanh = _best(result, "tanh")
+    for clip, words in enumerate(("tanh, no clip", "tanh, clip by global norm at 1")):
+        ax = axes[0, clip]
+        mesh = _plot_accuracy(ax, config, config.variances, tanh[:, :, clip].mean(axis=-1))
+        x = np.arange(len(config.variances))
+        ax.plot(x, _frontier(config, tanh.mean(axis=-1))[:, clip], "o", color="white", markeredgecolor="black")
+        ax.plot([], [], "o", color="white", markeredgecolor="black", label="measured: accuracy one half")
+        ax.plot(
+            x,
+            np.minimum(FACTOR * result["correlation_length"], 1.3 * config.depths[-1]),
+            color="white",
+            label="theory: 6 ξ_c",
+        )
+        ax.set(title=f"{words}, σb² = {BIAS_VARIANCE:g}", xlabel="σw²")
+        ax.legend(loc="lower left", facecolor="grey", labelcolor="white")
+    fig.colorbar(mesh, ax=axes[0], label="test accuracy, mean over seeds")
+    _plot_relu(axes[1, 0], config, result)
+    _plot_times(axes[1, 1], config, result)
+    return fig
+
+
+def _plot_accuracy(ax, config: Config, variances, mean):
+    """Mean accuracy (depth, weights) in colour, depth on a log axis."""
+    edges = np.array(config.depths, float)
+    edges = np.concatenate([edges[:1] / 2**0.5, np.sqrt(edges[1:] * edges[:-1]), edges[-1:] * 2**0.5])
+    mesh = ax.pcolormesh(np.arange(len(variances) + 1) - 0.5, edges, mean, vmin=0, vmax=1)
+    ax.set(yscale="log", ylabel="layers of weights", yticks=config.depths, yticklabels=config.depths)
+    ax.set(xticks=range(len(variances)), xticklabels=[f"{v:g}" for v in variances])
+    ax.minorticks_off()
+    ax.grid(False)
+    return mesh
+
+
+def _plot_relu(ax, config: Config, result) -> None:
+    """Accuracy of ReLU networks by depth."""
+    accuracies = _best(result, "relu")
+    for i, variance in enumerate(config.relu_variances):
+        for clip, words in enumerate(("", ", clip")):
+            look = {"color": plotting.COLOURS[i], "linestyle": plotting.DASHES[clip]}
+            ax.plot(
+                config.depths,
+                accuracies[:, i, clip].mean(axis=-1),
+                marker="o",
+                label=f"σw² = {variance:g}{words}",
+                **look,
+            )
+    ax.axhline(TRAINED, color="grey", linestyle=":", linewidth=0.8)
+    ax.set(xscale="log", xticks=config.depths, xticklabels=config.depths, xlabel="layers of weights")
+    ax.set(ylabel="test accuracy, mean over seeds", title="ReLU: critical at σw² = 2")
+    ax.minorticks_off()
+    ax.legend()
+
+
+def _plot_times(ax, config: Config, result) -> None:
+    """Steps to the target loss by depth, at the isometric point."""
+    times = result["isometric_time"][:, :, 0]
+    rate = np.median(times, axis=-1).argmin(axis=-1)
+    best = np.take_along_axis(times, rate[..., None, None], axis=-2)[..., 0, :]  # (depth, kernel, seed)
+    for kernel, words in enumerate(("Gaussian", "orthogonal")):
+        reached = np.where(np.isfinite(best[:, kernel]), best[:, kernel], np.nan)
+        plotting.measured(ax, np.array(config.depths), reached.T, words, kernel)
+    ax.set(xscale="log", xticks=config.depths, xticklabels=config.depths, xlabel="layers of weights")
+    ax.set(
+        ylabel=f"steps to a training loss of {TARGET:g}",
+        title="tanh near isometry: learning time (missing: not reached)",
+    )
+    ax.minorticks_off()
+    ax.legend()
+
+
+if __name__ == "__main__":
+    raise SystemExit(gradjax.study.main(__file__))
