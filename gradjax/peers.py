@@ -111,14 +111,17 @@ def race(runs: Sequence[Callable | None], rounds: int, clock: Callable[[], float
     return seconds
 
 
-def known_product(logs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def known_product(logs: np.ndarray, rng: np.random.Generator, mixing: float = 0.5) -> np.ndarray:
     """Dense layers whose product has known singular values, ln σ_i = Σ_l logs[l, i] (in no order), at any depth.
 
-    J_l = H_l diag(e^logs_l) H_{l-1}, with random reflections H_l = I − 2 v vᵀ / vᵀv: neighbours agree, so that the
-    values multiply. Rounding the layers moves each value by about √depth · cond(J_l) units.
+    J_l = A_l diag(e^logs_l) A_{l-1}^{-1}: neighbours agree, so that the values multiply. A_0 and A_L are random
+    reflections H = I − 2 v vᵀ / vᵀv, those between H (I + mixing · G / √n) with G Gaussian, so that a product of fewer
+    layers is as askew as one of Gaussian layers. Rounding the layers moves a value by about √depth · cond(J_l) units.
 
     Args:
         logs: (depth, n).
+        rng: of the reflections and of G.
+        mixing: from 0 (all A orthogonal: nothing is lost in their product) to 0.5.
 
     >>> layers = known_product(np.log([[2.0, 3.0], [5.0, 7.0]]), np.random.default_rng(0))
     >>> print(np.linalg.svd(layers[1] @ layers[0], compute_uv=False).round(6))
@@ -127,5 +130,7 @@ def known_product(logs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     depth, width = logs.shape
     v = rng.standard_normal((depth + 1, width))
     v /= np.linalg.norm(v, axis=1, keepdims=True)
-    reflections = np.eye(width) - 2 * v[:, :, None] * v[:, None, :]
-    return reflections[1:] @ (np.exp(logs)[:, :, None] * reflections[:-1])
+    frames = np.eye(width) - 2 * v[:, :, None] * v[:, None, :]
+    skew = rng.standard_normal((depth - 1, width, width)) * (mixing / width**0.5)
+    frames[1:-1] += frames[1:-1] @ skew
+    return (frames[1:] * np.exp(logs)[:, None, :]) @ np.linalg.inv(frames[:-1])
