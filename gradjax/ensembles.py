@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
@@ -74,7 +75,7 @@ def gradient_norms_by_depth(
     True
     """
     deepest = max(depths)
-    kept = jnp.arange(deepest) < jnp.array(depths)[:, None]
+    kept = jnp.asarray(np.arange(deepest) < np.asarray(depths)[:, None])
 
     def of_seed(seed):
         key, x, label = seed

@@ -256,7 +256,9 @@ def _network(keys, block, row: Row, weights) -> list:
         keys = jax.random.split(key)
         return supervised(Coupled(Partial(_chosen, inner, _extra(keys[0]), Constant(block))), dense(keys[1], UNITS, 10))
 
-    layers = jax.vmap(layer)(jax.random.split(keys[1], depth), weights, jnp.arange(depth) < row.depth)
+    layers = jax.vmap(layer)(
+        jax.random.split(keys[1], depth), weights, jnp.arange(depth, dtype=row.depth.dtype) < row.depth
+    )
     return [open_heads(depth, 10), Stack(layers), close_heads(dense(keys[2], UNITS, 10))]
 
 
@@ -273,8 +275,12 @@ def _chosen(inner, extra: dict, block, batch):
 def _loss(row: Row, outputs, targets):
     """Cross-entropy of the last readout, and if so weighted of the others, over the first `row.batch` examples."""
     each = jax.vmap(optax.softmax_cross_entropy_with_integer_labels, (1, None), 1)(outputs, targets)
-    used = (jnp.arange(len(targets)) < row.batch) / row.batch.astype(each.dtype)
-    return used @ (each[:, -1] + row.auxiliary * each[:, :-1].mean(axis=1))
+    used = jnp.arange(len(targets), dtype=row.batch.dtype) < row.batch
+    return (
+        used.astype(each.dtype)
+        / row.batch.astype(each.dtype)
+        @ (each[:, -1] + row.auxiliary * each[:, :-1].mean(axis=1))
+    )
 
 
 def _costs(config: Config) -> dict[str, np.ndarray]:

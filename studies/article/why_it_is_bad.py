@@ -162,7 +162,7 @@ def compute(config: Config) -> dict[str, np.ndarray]:
 def _train_all(config: Config, bends, stds, keys, data):
     """One program for all kinds, depths and seeds: a network of depth L is the first L layers of the deepest."""
     deepest = config.depths
-    kept = jnp.arange(deepest) < jnp.arange(1, deepest + 1)[:, None]
+    kept = jnp.tril(jnp.ones((deepest, deepest), bool))
 
     def by_layer(name, _):
         return name.startswith("[0]")  # the leaves of the Stack: a row of the record for each of its layers
