@@ -200,9 +200,9 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     _lines(left, layers, result["without"], 1.0, "relu without batch-norm", 5, shown)
     left.set(xlabel="layers between this layer and the output", ylabel="log10 of the squared gradient, from the middle")
     left.set_title(f"lines: theory; points: {config.seeds} networks, depth {depth}")
-    left.legend(
-        handles=[x for x in left.lines if "measured" not in str(x.get_label())][:6], loc="upper left", fontsize=7
-    )
+    names = [str(line.get_label()) for line in left.lines]
+    shown = [line for line, name in zip(left.lines, names, strict=True) if not name.startswith(("measured", "_"))]
+    left.legend(handles=shown, loc="upper left", fontsize=7)
     rates = _rates(result["logs"])
     for index, name in enumerate(("relu", "linear")):
         plotting.theory(middle, result["batches"], result["curves"][index], name, index)
