@@ -1,0 +1,262 @@
+"""All singular values near one: orthogonal weights reach it, Gaussian weights and ReLU never do
+
+Which deep networks pass a gradient on without stretching it in any direction, not only on average?
+
+At criticality, chi_1 = 1, the mean of the squared singular values of the Jacobian J is 1. That says nothing about
+their spread: half of them may be 0 and a few very large. A network is close to isometry where all of them are close
+to 1.
+
+Prediction: multiplication of free random matrices gives the whole density. The variance of the eigenvalues of J Jᵀ is
+L for linear Gaussian layers, 2 L for ReLU with Gaussian and L with orthogonal weights: none stays bounded. For
+orthogonal weights and an activation nearly linear at small signals it is L (μ₂/μ₁² − 1), which a weight scale close
+enough to the critical point at zero signal keeps at any value, here 1/4, at any depth. What is left of the activation
+in the limit is its class only: piecewise linear ones (hard tanh) keep an atom at e^(1/4), a share 3/4 of all
+directions stretched alike; smooth ones (tanh) have a continuous density up to a higher edge. Control: a linear
+network of orthogonal weights, all of whose singular values are 1.
+
+Predict: will 1024 tanh layers, at the right scale, distort a gradient more than 4 layers do?
+
+Look: no; the three densities of each class lie on each other, and on the theory.
+
+And what it is for: in a deep linear network each singular value of the task is learnt on its own, in a time that
+theory gives exactly; it is measured here with gradient descent on chains of scalars.
+
+Here: random networks of digits' size upwards, their exact Jacobians by `jax.jvp` of every direction, eigenvalues of J
+Jᵀ.
+
+Reference: Pennington, Schoenholz, Ganguli (2017), arXiv:1711.04735; (2018), arXiv:1802.09979; Saxe, McClelland,
+Ganguli (2014), arXiv:1312.6120.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gradjax.study
+from gradjax.activations import ACTIVATIONS
+from gradjax.initializers import mean_field, scaled_orthogonal
+from gradjax.study import Claim, plotting, progress
+from gradjax.theory import isometry
+from gradjax.theory.learning import mode_time
+
+ORDER = 11
+VARIANCE = 0.25
+KERNELS = scaled_orthogonal(1.0), mean_field(1.0)
+ACTIVATIONS_USED = ("linear", "relu", "hard_tanh", "tanh")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """An activation with its weights and depth; tuned: at the point where its spectrum has the variance 1/4."""
+
+    activation: str
+    weights: str
+    depth: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.activation.replace('_', ' ')}, {self.weights}, depth {self.depth}"
+
+    @property
+    def tuned(self) -> bool:
+        return self.activation in ("hard_tanh", "tanh")
+
+    def point(self) -> tuple[float, float, float]:
+        """Mean square of the pre-activations, and standard deviations of weights and biases."""
+        if self.tuned:
+            return isometry.isometric_point(self.activation, self.depth, VARIANCE)
+        return 1.0, math.sqrt(2) if self.activation == "relu" else 1.0, 0.0
+
+
+WIDE = tuple(Network(*kind, depth) for kind in (("linear", "gaussian"), ("relu", "gaussian"), ("relu", "orthogonal"))
+             for depth in (1, 4, 8))  # fmt: skip
+TUNED = tuple(Network(name, "orthogonal", depth) for name in ("hard_tanh", "tanh") for depth in (4, 64, 1024))
+CONTROL = Network("linear", "orthogonal", 64)
+NETWORKS = (*WIDE, *TUNED, CONTROL)
+CHAINS = (2, 4, 29)  # weight matrices whose learning time is measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the study is run with."""
+
+    width: int = 256
+    """Units a layer of the shallow networks: all singular values are taken."""
+    deep_width: int = 128
+    """Units a layer of the others: not 256, for 1024 orthogonal matrices of that size take a minute a network."""
+    seeds: int = 10
+    """Networks of each kind (of the shallow ones four times as many): the histograms, the claims' tolerance."""
+    seed: int = 0
+    """The first of the seeds."""
+    plant: str = ""
+    """A deliberate fault, for tests: see PLANTS."""
+
+
+PRESETS = {"quick": Config(width=64, deep_width=64, seeds=4), "full": Config()}
+PLANTS = {  # three times the depth, and a control of Gaussian weights; classes exchanged; a learning rate 1.1 times
+    "deeper": (
+        *(f"variance: {network.name}" for network in WIDE if network.depth > 1),
+        *(f"density: {network.name}" for network in TUNED if network.depth > 4), "control",
+    ),
+    "classes": (
+        "atom of hard tanh: place", "atom of hard tanh: mass", "edge of tanh",
+        "density: hard tanh, orthogonal, depth 4", "density: tanh, orthogonal, depth 4",
+    ),
+    "rate": tuple(f"learning time: {chain} matrices" for chain in CHAINS),
+}  # fmt: skip
+
+
+def compute(config: Config) -> dict[str, np.ndarray]:
+    """Eigenvalues of J Jᵀ (seeds x width) of each network, theory's densities, and learning times."""
+    result = {}
+    for index, network in enumerate(progress(NETWORKS, "networks")):
+        point, count = network.point(), config.seeds * (4 if network in WIDE else 1)
+        keys = jax.random.split(jax.random.key(config.seed), count)
+        width = config.width if network in WIDE else config.deep_width
+        values = [_eigenvalues(key, width, *_planted(config.plant, network), *point) for key in keys]
+        result[f"values_{index}"] = np.stack(values).astype(np.float32)
+        if network in TUNED or network in WIDE[:3]:
+            result |= _density(index, network, point[0])
+    result["times"] = np.array([_learning_time(chain, 1.1 if config.plant == "rate" else 1.0) for chain in CHAINS])
+    return result
+
+
+def _planted(plant: str, network: Network) -> tuple[int, bool, int]:
+    """The activation's number, whether weights are orthogonal, and the depth."""
+    other = {"tanh": "hard_tanh", "hard_tanh": "tanh"} if plant == "classes" else {}
+    orthogonal = network.weights == "orthogonal" and not (plant == "deeper" and network == CONTROL)
+    used = other.get(network.activation, network.activation)
+    return ACTIVATIONS_USED.index(used), orthogonal, network.depth * (3 if plant == "deeper" else 1)
+
+
+def _eigenvalues(key, width: int, *settings) -> np.ndarray:
+    return np.linalg.svd(np.asarray(_jacobian(key, width, *settings)), compute_uv=False) ** 2
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _jacobian(key, width: int, activation, orthogonal, depth, q, weight_std, bias_std):
+    """The Jacobian of `depth` layers h ← W φ(h) + b at pre-activations of mean square q, by jvp of every direction."""
+    start, above = jax.random.split(key)
+
+    def layer(index, carry):
+        h, jacobian = carry
+        first, second = jax.random.split(jax.random.fold_in(above, index))
+        draws = [functools.partial(kernel, first, (width, width), float) for kernel in KERNELS]
+        w = weight_std * jax.lax.cond(orthogonal, *draws)
+        b = bias_std * jax.random.normal(second, (width,))
+
+        def function(h):
+            return jax.lax.switch(activation, [ACTIVATIONS[name] for name in ACTIVATIONS_USED], h) @ w + b
+
+        h, push = jax.linearize(function, h)
+        return h, jax.vmap(push, 1, 1)(jacobian)
+
+    h = jax.random.normal(start, (width,))
+    return jax.lax.fori_loop(0, depth, layer, (jnp.sqrt(q * width / jnp.sum(h**2)) * h, jnp.eye(width)))[1]
+
+
+def _density(index: int, network: Network, q: float) -> dict[str, np.ndarray]:
+    """Theory's density on a grid that is fine at the edge, its atoms, and its distribution function."""
+    arguments = network.activation, network.weights, network.depth, q
+    edge = isometry.largest_squared_singular_value(*arguments)
+    x = edge * np.exp(-(np.linspace(0, math.sqrt(math.log(edge) + 12), 600)[1:][::-1] ** 2))
+    law = isometry.squared_singular_value_density(*arguments, x)
+    below = np.concatenate([[0.0], np.cumsum((law.values[1:] + law.values[:-1]) / 2 * np.diff(x))])
+    atoms = np.array(law.atoms).reshape(-1, 2)
+    mass = 1 - below[-1] - atoms[:, 1].sum()  # what lies below the grid
+    distribution = mass + below + (atoms[None, :, 1] * (atoms[None, :, 0] <= x[:, None])).sum(axis=1)
+    return {f"x_{index}": x, f"density_{index}": law.values, f"atoms_{index}": atoms, f"below_{index}": distribution}
+
+
+def _learning_time(weights: int, factor: float, rate: float = 2e-4) -> float:
+    """Time in which gradient descent on (1 − u)²/2 takes u, a product of equal scalars, from 1/1000 to 1/2."""
+    a, steps = 1e-3 ** (1 / weights), 0
+    while a**weights < 0.5:
+        a += factor * rate * a ** (weights - 1) * (1 - a**weights)
+        steps += 1
+    return steps * rate
+
+
+def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
+    """Variances: four standard errors over seeds and 2 L / width of the value. Distances of distributions: 6 / width,
+    for eigenvalues repel, so that the number below any point is right to a few."""
+    found, (paper, later) = [], ("Pennington et al. 2017, arXiv:1711.04735", "Pennington et al. 2018, arXiv:1802.09979")
+    rows = {network: index for index, network in enumerate(NETWORKS)}
+    for network in WIDE:
+        if network.depth > 1:
+            values = result[f"values_{rows[network]}"].astype(np.float64)
+            expected = isometry.squared_singular_value_variance(network.activation, network.weights, network.depth, 1.0)
+            spread = values.var(axis=1) / values.mean(axis=1) ** 2
+            error = 4 * spread.std(ddof=1) / math.sqrt(len(spread)) + expected * 2 * network.depth / config.width
+            words = f"{network.name}: J Jᵀ has the relative variance {{measured:.2f}}"
+            found.append(Claim(f"variance: {network.name}", spread.mean(), expected, error, paper, statement=words))
+    for network in TUNED:
+        distance = _distance(result, rows[network])
+        words = f"{network.name}: the distribution differs from theory's by {{measured:.3f}}"
+        found.append(Claim(f"density: {network.name}", distance, 0.0, 6 / config.deep_width, later, statement=words))
+    return found + _ends(config, result, rows, later)
+
+
+def _distance(result: dict[str, np.ndarray], index: int) -> float:
+    """Largest difference of the two distribution functions, away from the places of the atoms."""
+    x, below, values = result[f"x_{index}"], result[f"below_{index}"], np.sort(result[f"values_{index}"], axis=None)
+    away = np.all(np.abs(np.log(x[:, None] / np.maximum(result[f"atoms_{index}"][None, :, 0], 1e-300))) > 0.01, axis=1)
+    empirical = np.searchsorted(values, x, side="right") / len(values)
+    return float(np.abs(empirical - below)[away].max())
+
+
+def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int], later: str) -> list[Claim]:
+    hard, smooth = (result[f"values_{rows[Network(name, 'orthogonal', 1024)]}"] for name in ("hard_tanh", "tanh"))
+    place = isometry.limit_largest_squared_singular_value("bernoulli", VARIANCE)
+    edge = isometry.largest_squared_singular_value("tanh", "orthogonal", 1024, TUNED[-1].point()[0])
+    top, control = np.median(hard), np.sqrt(result[f"values_{rows[CONTROL]}"])
+    saxe = "gradjax.theory.learning; Saxe et al. 2014, arXiv:1312.6120"
+    return [
+        Claim("atom of hard tanh: place", top, place, 0.01, later,
+              statement="hard tanh, depth 1024: most directions are stretched alike, J Jᵀ by {measured:.4f}"),
+        Claim("atom of hard tanh: mass", np.mean(np.abs(hard / top - 1) < 1e-3), 1 - VARIANCE, 6 / config.deep_width, later,
+              statement="hard tanh, depth 1024: {measured:.1%} of them"),
+        Claim("edge of tanh", smooth.max(), edge, edge * 3 * config.deep_width ** (-2 / 3), later,
+              statement="tanh, depth 1024: the largest eigenvalue of J Jᵀ is {measured:.3f}"),
+        Claim("control", np.abs(np.log(control)).max(), 0.0, 1e-5, "a product of orthogonal matrices is one",
+              statement="linear and orthogonal: all singular values within {measured:.0e} of 1"),
+        *(Claim(f"learning time: {chain} matrices", time, mode_time(1.0, 1e-3, 0.5, chain), 2e-3 * time, saxe,
+                statement=f"a chain of {chain} matrices learns a mode in the time {{measured:.3f}}")
+          for chain, time in zip(CHAINS, result["times"], strict=True)),
+    ]  # fmt: skip
+
+
+def plot(config: Config, result: dict[str, np.ndarray]):
+    """A row a kind of network, a panel a depth: histogram, theory's line, and atoms as stems."""
+    title = "Squared singular values of deep Jacobians: orthogonal weights hold them near 1 at any depth"
+    fig, axes = plotting.figure(3, 3, title, width=12, height=8)
+    for row, networks in enumerate((WIDE[:3], TUNED[:3], TUNED[3:])):
+        for ax, network in zip(axes[row], networks, strict=True):
+            index = NETWORKS.index(network)
+            values, x, density = (result[f"{name}_{index}"] for name in ("values", "x", "density"))
+            logs = np.log(np.maximum(values.ravel(), 1e-30))
+            low, high = (-6, np.log(x[-1]) + 0.5) if row == 0 else (-8.0, 0.6) if row == 1 else (-2.5, 1.2)
+            bins = np.linspace(low, high, 49)
+            heights = np.histogram(logs, bins)[0] / len(logs) / (bins[1] - bins[0])
+            ax.stairs(heights, bins, fill=True, alpha=0.35, color=plotting.COLOURS[row], label="measured")
+            plotting.theory(ax, np.log(x), density * x, "theory", row, linestyle="-")
+            for place, mass in result[f"atoms_{index}"]:
+                if place > 0:
+                    ax.plot(
+                        [np.log(place)] * 2,
+                        [0, mass / (bins[1] - bins[0])],
+                        color="black",
+                        label=f"atom, mass {mass:.2f}",
+                    )
+            ax.set(xlim=(low, high), title=network.name, xlabel="ln of the eigenvalue of J Jᵀ", ylabel="density")
+            ax.set_ylim(0, 1.25 * max(1e-9, heights.max()) if row != 1 else 0.12)
+            ax.legend(loc="upper left", fontsize=7)
+    return fig
+
+
+if __name__ == "__main__":
+    raise SystemExit(gradjax.study.main(__file__))
