@@ -41,10 +41,10 @@ class Members(NamedTuple):
         orthogonal: whether the weights are σ_w times an orthogonal matrix; otherwise they are Gaussian.
     """
 
-    activation: Array
-    weight_std: Array
-    bias_std: Array
-    orthogonal: Array
+    activation: Array | np.ndarray
+    weight_std: Array | np.ndarray
+    bias_std: Array | np.ndarray
+    orthogonal: Array | np.ndarray
 
 
 KERNELS = (mean_field, scaled_orthogonal)
@@ -54,9 +54,10 @@ KERNELS = (mean_field, scaled_orthogonal)
 def gradient_norms_by_depth(
     functions: tuple[Callable, ...], depths: Sequence[int], width: int, members: Members, keys, inputs, labels
 ) -> Array:
-    """ln of the gradient norm of every layer of every network, for the cross-entropy of one example each.
+    """ln of the gradient norm of every layer of every network, for the output that is its example's class.
 
-    The example enters through a fixed random projection and leaves by a linear readout, which count as no layers.
+    The example enters through a fixed random projection and leaves by a linear readout, which count as no layers. That
+    output itself is differentiated: the gradient of its cross-entropy is exactly 0 once large outputs have saturated.
 
     Args:
         functions: elementwise activations, a tuple.
@@ -84,7 +85,7 @@ def gradient_norms_by_depth(
         biases = jax.random.normal(keys[2], shape[:2], x.dtype)
         h = mean_field(1.0)(keys[3], (len(x), width), x.dtype).T @ x
         readout = dense(keys[4], width, 10, dtype=x.dtype)
-        loss = Partial(lambda label, logits: -jax.nn.log_softmax(logits)[label], label)
+        loss = Partial(lambda label, outputs: outputs[label], label)
 
         def of_member(member: Members):
             kernels = member.weight_std * jnp.where(member.orthogonal, turning, gaussian)

@@ -13,10 +13,23 @@ from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, as_layers, layer_of
 from gradjax.jacobians import input_output_jacobian
-from gradjax.layers import BLOCKS, batch_norm, block, compose, dense, gated, layer_norm, residual, rms_norm
+from gradjax.layers import (
+    BLOCKS,
+    batch_norm,
+    block,
+    close_heads,
+    compose,
+    dense,
+    gated,
+    layer_norm,
+    open_heads,
+    residual,
+    rms_norm,
+    supervised,
+)
 from gradjax.layers.composition import couples
 from gradjax.networks import deep
-from gradjax.training import cross_entropy, train
+from gradjax.training import cross_entropy, predict, train
 
 KEY = jax.random.key(5)
 
@@ -108,6 +121,20 @@ def test_every_block_trains_in_a_stack(kind):
     x, y = jax.random.normal(KEY, (24, 4)), jnp.arange(24) % 3
     trace = jax.jit(lambda layers: train(layers, cross_entropy, optax.sgd(0.1, 0.9), (x, y), steps=20).trace)(layers)
     assert trace.log_gradient_norms.shape == (20, 5) and trace.loss[-1] < 0.9 * trace.loss[0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "batch_norm"])
+def test_every_head_says_what_it_says_of_its_own_layer(kind, precision):
+    dtype, keys = jnp.dtype(precision), jax.random.split(KEY, 5)
+    layers = [block(key, 6, kind, dtype=dtype) for key in keys[:2]]
+    heads = [dense(key, 6, 2, dtype=dtype) for key in keys[2:]]
+    parts = [supervised(layer, head) for layer, head in zip(layers, heads[:2], strict=True)]
+    assert [couples(part) for part in parts] == [kind == "batch_norm"] * 2
+    batch = jax.random.normal(KEY, (4, 6), dtype)
+    outputs = predict([open_heads(2, 2), *parts, close_heads(heads[2])], batch)
+    hidden = [predict(layers[: i + 1], batch) for i in range(2)]
+    expected = [jax.vmap(head)(h) for head, h in zip(heads, [*hidden, hidden[1]], strict=True)]
+    close(outputs, jnp.stack(expected, axis=1), precision)
 
 
 REFUSED = {

@@ -181,7 +181,7 @@ def _chains(config: Config, factor: float) -> dict[str, np.ndarray]:
     for w, b in random:
         h = 1 / (1 + np.exp(-(w * h + b)))
         by_hand += np.log(abs(w * h * (1 - h)))  # the log of a product is a sum of logs; φ′(z) = φ(z)(1 − φ(z))
-    twice = np.array([slopes(True, *jnp.asarray(random.T), 0.5)[-1], by_hand])
+    twice = np.array([slopes(True, jnp.asarray(random[:, 0]), jnp.asarray(random[:, 1]), 0.5)[-1], by_hand])
     bends = np.stack([jax.vmap(jax.grad(phi))(z) for phi in (bend, jnp.tanh, jax.nn.relu)])
     return {"chains": np.stack(chains), "random_chain": twice, "z": np.asarray(z), "slopes_of_bends": bends}
 
@@ -209,7 +209,7 @@ def _networks(config: Config, factor: float) -> dict[str, np.ndarray]:
     weight_std = [w or critical_weight_std(name, b) for name, w, b in PAIRS.values()]
     turns = np.array([pair.startswith("orthogonal") for pair in PAIRS])
     bends, scales = list(dict.fromkeys(names)), np.array([factor * np.array(weight_std), bias_std], np.float32)
-    members = Members(np.array([bends.index(name) for name in names]), *scales, turns)
+    members = Members(np.array([bends.index(name) for name in names]), scales[0], scales[1], turns)
     logs = gradient_norms_by_depth(
         tuple(ACTIVATIONS[name].fn for name in bends), config.depths, config.width, members,
         jax.random.split(jax.random.key(config.seed), seeds), data.train_x[:seeds], data.train_y[:seeds],
@@ -278,7 +278,7 @@ def _slope_claims(config: Config, result) -> list[Claim]:
         "{}: a layer multiplies the gradient norm by e^({{measured:+.3f}})",
     )
     found = [
-        Claim(f"slope: {name}", np.mean(slopes), at, give, source, "=", words.format(name))
+        Claim(f"slope: {name}", float(np.mean(slopes)), at, give, source, "=", words.format(name))
         for name, slopes, at, give in zip(names, measured, theory, room, strict=True)
     ]
     shallow, deep = config.depths[-2:]

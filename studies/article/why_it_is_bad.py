@@ -63,7 +63,7 @@ code: h, slope = jax.jvp(layer, (h,), (slope,))  # the slope is multiplied by th
 
 Multiply by 2 in each layer: float16 is at inf after {float16: overflow:.0f} layers, bfloat16 and float32 after
 {float32: overflow:.0f}, float64 after {float64: overflow:.0f}. Take a quarter in each layer, as the sigmoid does: the
-slope is 0 after {float16: underflow:.0f} layers in float16, {float32: underflow:.0f} in float32 and
+slope underflows after {float16: underflow:.0f} layers in float16, {float32: underflow:.0f} in float32 and
 {float64: underflow:.0f} in float64. More bits buy more layers, never a cure: the number of layers grows with the bits,
 the disease with the layers. And there is a third end: an update-to-weight ratio below {bfloat16: update:.4f} is rounded
 away in bfloat16, and the weight stays where it is, whatever the gradient says.
@@ -235,8 +235,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     """The smallest networks that fail, the slopes and ratios behind it, and the ends of the formats."""
     found, source = [], "a search over depths; the one below it is shown; one layer more or less by chance"
     for (event, runs), (_, smallest, words) in zip(_happens(config, result).items(), EVENTS.values(), strict=True):
-        in_all, in_any = np.append(runs.all(axis=-1), True), np.append(runs.any(axis=-1), True)
-        always, once = 1 + np.argmax(in_all), 1 + np.argmax(in_any)
+        in_all, in_any = (np.append(how(runs, axis=-1), True) for how in (np.all, np.any))
+        always, once = 1 + int(np.argmax(in_all)), 1 + int(np.argmax(in_any))
         found.append(Claim(f"{event}: smallest depth", always, smallest, 1.0, source, "=", words))
         words = f"{event}: where it happens in every run is {{measured:.0f}} layers above where it happens in any"
         found.append(Claim(f"{event}: not below", always - once, 0.0, 1.0, source, "<=", words))
@@ -254,7 +254,7 @@ def _slope_claims(config: Config, result) -> list[Claim]:
         room = spread + 4 * math.sqrt(1.2 * spread / len(depths) / config.seeds)
         theory, source = math.log(gradient_gain(activation, std, 0.0)) / 2, "½ ln χ; Schoenholz et al. 2017"
         words = f"{name}: each layer more multiplies the first layer's gradient by e^({{measured:.2f}})"
-        found.append(Claim(f"{name}: slope", np.mean(slopes), theory, room, source, "=", words))
+        found.append(Claim(f"{name}: slope", float(np.mean(slopes)), theory, room, source, "=", words))
     return found
 
 
