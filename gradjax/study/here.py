@@ -96,6 +96,6 @@ def draw_here(ax: Axes, activation: Any, layers: Any) -> tuple[np.ndarray, np.nd
 def background(ax: Axes, weights: np.ndarray, biases: np.ndarray, log_gain: np.ndarray, limit: float = 0.6) -> Any:
     """The diagram itself: log10 chi_1 (weights, biases) in colour, and the line where it is 0."""
     mesh = ax.pcolormesh(weights, biases, log_gain.T, cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True)
-    ax.contour(weights, biases, np.nan_to_num(log_gain.T, nan=1.0), levels=[0.0], colors="black", linewidths=1.2)
+    ax.contour(weights, biases, np.ma.masked_invalid(log_gain.T), levels=[0.0], colors="black", linewidths=1.2)
     ax.grid(False)
     return mesh

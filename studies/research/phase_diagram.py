@@ -247,7 +247,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
                 mesh = ax.pcolormesh(
                     weights, biases, (logs if quantity != "correlation" else values).T, rasterized=True
                 )
-                ax.contour(weights, biases, np.nan_to_num(log_gain.T, nan=1.0), levels=[0.0], colors="black")
+                ax.contour(weights, biases, np.ma.masked_invalid(log_gain.T), levels=[0.0], colors="black")
             label = {"gain": "log10 chi_1", "correlation_scale": "log10 ξ (correlation)", "correlation": "c*"}[quantity]
             ax.set(title=f"{name.replace('_', ' ')}: {label}", xlabel="weight scale σw", ylabel="bias scale σb")
             ax.grid(False)
