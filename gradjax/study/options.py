@@ -50,6 +50,8 @@ class Options:
     """This process's number, from 0."""
     list: Switch = False
     """Name the studies and stop."""
+    ledger: Switch = False
+    """Say of every published claim whether it holds, from the records in the folder (figures/ by default), and stop."""
     quiet: Switch = False
     """Print failing claims and the summary only."""
 

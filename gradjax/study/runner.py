@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from gradjax.study.claims import Claim
 from gradjax.study.contract import Study, discover
 from gradjax.study.files import writable_folder, write_whole
+from gradjax.study.ledger import ledger_text
 from gradjax.study.page import build_page
 from gradjax.study.progressbar import quiet
+from gradjax.study.records import read_record
 from gradjax.study.usage import RecordError, UsageError, require_extras
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ def _run(path: Path, argv: list[str]) -> int:
         return 1
     if request.options.list:
         return _list(studies)
+    if request.options.ledger:
+        return _ledger(request.options.out or folder.parent / "figures")
     if not request.studies:
         raise UsageError(f"there are no studies in {folder}")
     return _run_all(request, folder.parent)
@@ -91,6 +95,20 @@ def _list(studies: Sequence[Study]) -> int:
     width = max((len(study.name) for study in studies), default=0)
     for study in studies:
         print(f"{study.part:<9}{study.name:<{width}}  {study.title}")
+    return 0
+
+
+def _ledger(folder: Path) -> int:
+    """Prints the ledger of the records in the folder; exit status 0, for what does not hold is a finding."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(RecordError):  # another JSON file
+            records.append(read_record(path))
+    if not records:
+        raise UsageError(
+            f"there are no records in {_shown(folder)}; run the studies first, or give their folder with --out"
+        )
+    print(ledger_text(records))
     return 0
 
 
