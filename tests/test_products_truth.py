@@ -29,9 +29,9 @@ QUICK_RECTANGULAR = ((2, 10),)
 SIZES = [s if s in QUICK_SIZES else pytest.param(*s, marks=pytest.mark.slow) for s in ALL_SIZES]
 FLOAT32_SIZES = [s if s == (2, 10) else pytest.param(*s, marks=pytest.mark.slow) for s in ALL_SIZES]
 
-# Not yet within the tolerance at every size, and judged apart: elimination fills zeros that rounding the entries keeps
-# (triangular: 1.2e-7 at 16 x 1000; strictly_triangular: 6e-3 and values given up at 64 x 10).
-DEPARTURES = ("triangular", "strictly_triangular")
+# Not yet within the tolerance at every size, and judged apart: at width 64 each layer alone has singular values of every
+# size down to 2^-63, elimination fills zeros that rounding the entries keeps, and values are given up or off by 6e-3.
+DEPARTURES = ("strictly_triangular",)
 SOUND = tuple(name for name in CASES if name not in DEPARTURES)
 
 
@@ -133,7 +133,7 @@ def test_every_hard_case_in_float64(width, depth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(16, 1000), (64, 10)])
+@pytest.mark.parametrize("size", [(64, 1), (64, 10)])
 @pytest.mark.xfail(reason="filled zeros, see DEPARTURES", strict=False)
 def test_the_known_departures(size):
     """What is not within the tolerance yet is said, not hidden; a cure makes this pass."""
@@ -170,15 +170,14 @@ def test_depth_100000_against_a_closed_form(graded):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("nats", [pytest.param(1e-8, marks=pytest.mark.xfail(reason="1.6e-8", strict=False)), 1e-7])
-def test_depth_100000_against_the_higher_precision_route(nats):
-    """Gaussian layers, 200 000 nats apart after 100 000 of them, against the stored truth; 1e-8 is the aim."""
+def test_depth_100000_against_the_higher_precision_route():
+    """Gaussian layers, 200 000 nats apart after 100 000 of them, against the stored truth."""
     name, width, depth = DEEP
     check, _, truth, _ = stored(name, "float64")[width, depth]
     factors = CASES[name](width, depth)
     assert checksum(factors) == check
     values, bounds = log_singular_values_with_error(factors)
-    assert np.max(np.abs(values - truth)) <= nats
+    assert np.max(np.abs(values - truth)) <= 1e-8
     assert (np.abs(values - truth) <= bounds).all()
     assert np.isfinite(bounds).all()
 

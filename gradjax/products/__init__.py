@@ -1,9 +1,12 @@
 """Log singular values of long matrix products: every one of them, at any depth, each with a bound on its error.
 
 The product is kept as left · diag(scale) · right, the scales in wide numbers that never leave their range. Layers are
-multiplied in blocks whose length follows the rounding that is measured in each (`blocks`); where a single layer would
-lose too much it is eliminated on its own with complete pivoting (`pivoted`). At the end QR sweeps and Jacobi rotations,
-or a dense decomposition where the values are close, turn the graded factor into singular values (`jacobi`).
+multiplied in blocks, each turned into Q · R by Cholesky-QR; their length follows the rounding that is measured in each,
+and what the whole chain may lose is a budget (`blocks`, `chain`). Where zeros of the pattern live on in the product, as
+in a chain of triangular layers, it goes layer by layer in twice the digits (`doubled`). Where a single layer would lose
+too much it is eliminated on its own with complete pivoting (`pivoted`). At the end QR sweeps and Jacobi rotations, all
+at once where they are small, or a dense decomposition where the values are close, turn the graded factor into singular
+values (`jacobi`, `together`).
 
 Guaranteed: -inf with error 0 stands exactly where the zero pattern proves it. Outside a trace that is the generic rank,
 a maximum flow; inside one only what dead rows, dead columns and bottlenecks prove, and zeros that need more than that
@@ -13,12 +16,12 @@ Measured, not proven: the error bound. Beside the reported run two or three othe
 rounding units; the bound is twenty times what that moves a value and its neighbours, and infinite where the value is
 lost. On the tested cases it is one to a thousand times the true error in the median. The error itself stays within
 `tolerance` where the blocks decide it; below that it is set by the conditioning of the factors. In float32 the
-tolerance is not taken below ten thousand rounding units (1e-3 nats).
+tolerance is not taken below ten thousand rounding units (1e-3 nats), and a value is about as right as the factors are:
+within 20 (moved + eps (|ln sigma| + depth)), where rounding every entry once moves it by `moved`.
 
-Not reached: chains of triangular layers lose digits although rounding their entries would lose far less, because
-elimination fills their structural zeros: 1.2e-7 at width 16 and depth 1000; of a strictly triangular chain of width 64
-and depth 10 eight values are wrong by up to 6e-3, and eight are given up, all within their bounds. After 100 000
-Gaussian layers of width 16 the error is 1.6e-8. `tests/test_products_truth.py` keeps these in view.
+Not reached: of a strictly triangular chain of width 64 and depth 10, whose layers alone have singular values of every
+size down to 2^-63, eight values are wrong by up to 6e-3, and eight are given up, all within their bounds. Inside a trace the pattern is not known, and triangular chains lose digits there as well (1.5e-7 at width 16 and depth
+1000), within their bounds.
 
 Not known: entries below the smallest normal number count as zero. Derivatives of layers whose rows span d decades are
 right to about 10^d rounding units. Where singular values coincide within ten tolerances they share the mean

@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     """How the chain is to be multiplied."""
 
     allowance: float  # what a single layer's rounding may cost, in nats
-    doubled: bool = False  # whether in twice the digits
+    twice: bool = False  # whether in twice the digits
 
 
 class State(NamedTuple):
@@ -85,7 +85,7 @@ def _run(product: Graded, orders: Orders, wanted: int, plan: Plan, explore) -> t
 def _quick_while_it_holds(state: State, orders: Orders, plan: Plan) -> State:
     """As many steps of the quick route as lose no more than they may."""
     depth, graded = orders.stack.shape[0], state.product
-    begin = state._replace(product=(doubled if plan.doubled else blocks).begin(graded))
+    begin = state._replace(product=(doubled if plan.twice else blocks).begin(graded))
     state_after = lax.while_loop(
         lambda state: (state.layer < depth) & ~state.stuck,
         lambda state: _try_step(state, orders, plan),
@@ -101,7 +101,7 @@ def _as_graded(product) -> Graded:
 
 def _try_step(state: State, orders: Orders, plan: Plan) -> State:
     """One block or layer, taken if it loses no more than is left; otherwise the next try is shorter."""
-    route, depth = (doubled if plan.doubled else blocks), orders.stack.shape[0]
+    route, depth = (doubled if plan.twice else blocks), orders.stack.shape[0]
     length = jnp.minimum(jnp.minimum(state.length, route.LONGEST), orders.stops[state.layer] - state.layer)
     end = state.layer + length
     after, loss = route.advance(state.product, orders.stack, state.layer, length, orders.rank[end - 1])

@@ -13,9 +13,11 @@ scales needs no second half: rounding there acts outside the whole product, wher
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from gradjax.products import wide
@@ -26,6 +28,7 @@ from gradjax.products.wide import Wide
 LONGEST = 1  # layer at a time: a longer block would only save slicing
 SLICES = 4  # of each factor: 92 bits at width 64
 NOISE = 1e4  # rounding units of a column: a smaller rest may be rounding, and is eliminated last
+BLURRED = (1e2, 1e6)  # rounding units: singular values of a layer in between are neither zero nor known
 UNREFINED = 1e-3  # largest second half of Q whose own rounding can be left out
 
 
@@ -36,6 +39,23 @@ class Doubled(NamedTuple):
     low: Array
     scale: Wide
     right: Array
+
+
+def suits(runs: Sequence[np.ndarray]) -> bool:
+    """Whether ordinary QR tells the rank of every layer, its rows and columns brought to size one: R must be ordinary.
+
+    A wide triangular matrix of random entries may have singular values of every size down to 2^-width: it does not.
+    """
+    for run in runs:
+        run = np.where(np.isfinite(run), run, 0.0)  # a member of a batch that is not finite has no say
+        for axis in (-1, -2):
+            largest = np.abs(run).max(axis=axis, keepdims=True)
+            run = run / np.where(largest == 0, 1.0, largest)
+        values = np.linalg.svd(run, compute_uv=False)
+        units = values / np.maximum(values[..., :1], 1.0) / np.finfo(run.dtype).eps
+        if np.any((units > BLURRED[0]) & (units < BLURRED[1])):
+            return False
+    return True
 
 
 def begin(product: Graded) -> Doubled:

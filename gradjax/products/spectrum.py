@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gradjax.products import doubled
 from gradjax.products.chain import Plan, graded_products
 from gradjax.products.derivative import NEAR, spectrum_change
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
@@ -73,8 +74,8 @@ def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
 def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None = None):
     """Both arrays for the depths in the caller's order, as NumPy where NumPy came."""
     ascending = tuple(sorted(set(depths)))
-    ranks, doubled = concrete_pattern(checked, ascending)
-    run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes, doubled=doubled)
+    ranks, twice = concrete_pattern(checked, ascending)
+    run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes, twice=twice)
     runs, xp = (padded(checked.runs), np) if checked.numpy else (checked.runs, jnp)
     with jax.enable_x64(runs.arrays[0].dtype == np.float64) if checked.numpy else contextlib.nullcontext():
         values, errors = (xp.asarray(a) for a in run(runs, ranks))
@@ -106,14 +107,14 @@ def concrete_pattern(checked: Checked, depths: tuple[int, ...]):
         return np.broadcast_to(ranks, (*batch, checked.depth)), False
     members = [[run[i] for run in nonzero] for i in range(math.prod(batch))]
     ranks = np.array([generic_ranks(runs) for runs in members], np.int32).reshape(*batch, checked.depth)
-    return ranks, any(keeps_zeros(runs, depths) for runs in members)
+    return ranks, any(keeps_zeros(runs, depths) for runs in members) and doubled.suits(checked.concrete)
 
 
-@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes", "doubled"))
-def _measure(runs: Runs, ranks, *, depths, tolerance, probes, doubled) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes", "twice"))
+def _measure(runs: Runs, ranks, *, depths, tolerance, probes, twice) -> tuple[Array, Array]:
     """Values and bounds of every member of a batch, (..., len(depths), k)."""
     ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
-    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes, doubled)
+    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes, twice)
     for _ in runs.arrays[0].shape[:-3]:
         one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
     return one(runs, ranks)
@@ -124,12 +125,12 @@ def _probes(runs: Runs) -> int:
     return 3 if max(max(run.shape[-2:]) for run in runs.arrays) <= 32 else 2
 
 
-def _differentiable(depths, tolerance, probes, doubled):
+def _differentiable(depths, tolerance, probes, twice):
     """One member's values and bounds as a function of its factors whose derivative goes through no elimination."""
 
     @jax.custom_jvp
     def measure(runs: Runs, ranks):
-        return _member(runs, ranks, depths=depths, tolerance=tolerance, probes=probes, doubled=doubled)
+        return _member(runs, ranks, depths=depths, tolerance=tolerance, probes=probes, twice=twice)
 
     @measure.defjvp
     def measure_jvp(primals, tangents):
@@ -138,7 +139,7 @@ def _differentiable(depths, tolerance, probes, doubled):
         safe, _ = finite_or_identity(runs)
         ranks = provable_ranks(make_segments(safe, depths)) if ranks is None else ranks
         near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
-        plan = make_plan(tolerance, ranks.shape[0], values.dtype, doubled)
+        plan = make_plan(tolerance, ranks.shape[0], values.dtype, twice)
         changes = spectrum_change(safe, ranks, moves, values, depths=depths, plan=plan, near=near)
         return (values, errors), (changes, jnp.zeros_like(errors))
 
@@ -152,11 +153,11 @@ def finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
     return safe, finite
 
 
-def _member(runs: Runs, ranks, *, depths, tolerance, probes, doubled) -> tuple[Array, Array]:
+def _member(runs: Runs, ranks, *, depths, tolerance, probes, twice) -> tuple[Array, Array]:
     safe, finite = finite_or_identity(runs)
     segments = make_segments(safe, depths)
     ranks = provable_ranks(segments) if ranks is None else ranks
-    plan = make_plan(tolerance, ranks.shape[0], segments[0].stack.dtype, doubled)
+    plan = make_plan(tolerance, ranks.shape[0], segments[0].stack.dtype, twice)
     if probes:  # one program for all runs: compiling it twice costs more than running it
         runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, plan, 0.0))(jnp.arange(1 + probes))
     else:
@@ -167,9 +168,9 @@ def _member(runs: Runs, ranks, *, depths, tolerance, probes, doubled) -> tuple[A
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def make_plan(tolerance: float, depth: int, dtype, doubled: bool) -> Plan:
+def make_plan(tolerance: float, depth: int, dtype, twice: bool) -> Plan:
     """What one layer may lose, where the losses of independent roundings add up like a random walk; and the digits."""
-    return Plan(MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth), doubled)
+    return Plan(MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth), twice)
 
 
 def _values(segments: list[Segment], ranks: Array, plan: Plan, settled: float) -> list[Array]:

@@ -30,21 +30,21 @@ def singular_vectors(factors, *, tolerance: float = 1e-9):
     """
     checked = check_factors(factors)
     tolerance = check_tolerance(tolerance)
-    ranks, doubled = concrete_pattern(checked, (checked.depth,))
-    run = functools.partial(_vectors, widths=checked.widths, tolerance=tolerance, doubled=doubled)
+    ranks, twice = concrete_pattern(checked, (checked.depth,))
+    run = functools.partial(_vectors, widths=checked.widths, tolerance=tolerance, twice=twice)
     if not checked.numpy:
         return run(checked.runs, ranks)
     with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
         return tuple(np.asarray(part) for part in run(checked.runs, ranks))
 
 
-@functools.partial(jax.jit, static_argnames=("widths", "tolerance", "doubled"))
-def _vectors(runs: Runs, ranks, *, widths, tolerance, doubled) -> tuple:
+@functools.partial(jax.jit, static_argnames=("widths", "tolerance", "twice"))
+def _vectors(runs: Runs, ranks, *, widths, tolerance, twice) -> tuple:
     def one(runs: Runs, ranks) -> tuple:
         safe, finite = finite_or_identity(runs)
         segments = make_segments(safe, (len(widths) - 1,))
         ranks = provable_ranks(segments) if ranks is None else ranks
-        plan = make_plan(tolerance, ranks.shape[0], safe.arrays[0].dtype, doubled)
+        plan = make_plan(tolerance, ranks.shape[0], safe.arrays[0].dtype, twice)
         logs, left, right = vectors(segments, ranks, plan)
         count = min(widths[0], widths[-1])
         logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
