@@ -102,7 +102,7 @@ def _figure(entries: Sequence[Entry]) -> str:
     parts = [
         f'<svg viewBox="0 0 {RIGHT + 60} {height}" role="img" style="width:100%;height:auto;font:11px sans-serif" '
         'aria-label="Measured over published for every row of the ledger, with its error, on a logarithmic axis">',
-        f'<text x="{LEFT}" y="12" fill="#1a1d21">measured / published (bounds: dashed; beyond the axis: an arrow)</text>',
+        f'<text x="{LEFT}" y="12" fill="#1a1d21">measured / published (bounds: dashed; beyond: an arrow)</text>',
     ]
     for tick in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16):
         x, shade = _x(tick), "#1a1d21" if tick == 1 else "#d5dade"
@@ -122,9 +122,8 @@ def _marks(entry: Entry, y: float) -> list[str]:
     middle, low, high = (1.0, 1.0, 1.0) if bound and not entry.row.published else entry.ratios
     dash = ' stroke-dasharray="2 2"' if bound else ""
     low, high = min(low, high), max(low, high)
-    parts.append(
-        f'<line x1="{_x(low):.1f}" y1="{y:.1f}" x2="{_x(high):.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="2"{dash}/>'
-    )
+    ends = f'x1="{_x(low):.1f}" y1="{y:.1f}" x2="{_x(high):.1f}" y2="{y:.1f}"'
+    parts.append(f'<line {ends} stroke="{colour}" stroke-width="2"{dash}/>')
     if LOWEST <= middle <= HIGHEST:
         parts.append(f'<circle cx="{_x(middle):.1f}" cy="{y:.1f}" r="3.6" fill="{colour}"/>')
     else:

@@ -1,4 +1,4 @@
-"""The published claims as data: a line here adds a row. Numbers are the papers'; what is measured is read from records."""
+"""The published claims as data: a line here adds a row. Numbers are the papers'; measured ones come from records."""
 
 import math
 
@@ -6,7 +6,7 @@ from gradjax.study.ledger.rows import Row
 
 S, R, B, F = "shattered_gradients", "residual_networks", "batch_normalization", "finite_width"
 P, D, L = "phase_diagram", "dynamical_isometry", "lyapunov_spectrum"
-G, J, C = "gradient_norm_with_depth", "jacobian_spectrum_with_depth", "clipping_meets_initialization"
+G, J, C = "exploding_and_vanishing", "jacobian_spectrum_with_depth", "clipping_meets_initialization"
 W, Z, T = "error_wall", "clipping_and_smoothness", "trainable_depth"
 
 SHATTERING = (
@@ -16,7 +16,8 @@ SHATTERING = (
         (S, "batch-norm: factor of a layer")),
     Row("a residual network's correlation falls like (3/4)^L (here L = 8)", "Balduzzi et al. 2017", 0.75**8,
         (S, "residual: correlation at 8 blocks"), note="the first block gives 3/4, later ones ever more"),
-    Row("the first residual block leaves a correlation of 3/4", "Balduzzi et al. 2017", 0.75, (S, "residual: one block")),
+    Row("the first residual block leaves a correlation of 3/4", "Balduzzi et al. 2017", 0.75,
+        (S, "residual: one block")),
     Row("with skip and batch-norm it falls like L^-1/2", "Balduzzi et al. 2017", -0.5,
         (S, "residual with batch-norm: power of depth"), log=True,
         note="a steeper power, -π/(2π - 2) = -0.73 in the end: batch-norm sees a variance, not a mean square"),
@@ -28,7 +29,8 @@ NORMALIZATION = (
         (B, "rate: relu, batch 256"), note="1.21 is the norm; its square grows by π/(π - 1) = 1.467"),
     Row("batch-norm multiplies the gradient norm by 1.21 a layer (ReLU)", "Yang et al. 2019", 1.21,
         (B, "norm itself: relu, batch 256")),
-    Row("ReLU, batch 8: the squared gradient grows by 1.788 a layer", "Yang et al. 2019", 1.7882, (B, "rate: relu, batch 8")),
+    Row("ReLU, batch 8: the squared gradient grows by 1.788 a layer", "Yang et al. 2019", 1.7882,
+        (B, "rate: relu, batch 8")),
     Row("ReLU, batch 16: 1.590", "Yang et al. 2019", 1.59, (B, "rate: relu, batch 16")),
     Row("the identity, batch 8: (B - 2)/(B - 3) = 1.2", "Yang et al. 2019", 1.2, (B, "rate: linear, batch 8")),
     Row("the scale of the weights drops out", "Yang et al. 2019", 1.4931, (B, "rate: relu, batch 64, weights times 2")),
@@ -43,7 +45,8 @@ NORMALIZATION = (
 )  # fmt: skip
 RESIDUAL = (
     Row("Post-LN gradients decay as (2/3)^((L-l)/2)", "Xiong et al. 2020", math.sqrt(2 / 3),
-        (R, "Post-LN: factor of a block"), note="only in the last few blocks; then the tokens' gradients are alike and stay"),
+        (R, "Post-LN: factor of a block"),
+        note="only in the last few blocks; then the tokens' gradients are alike and stay"),
     Row("Post-LN: the last block's gradient does not depend on depth", "Xiong et al. 2020", 1.0,
         (R, "Post-LN: last block by depth")),
     Row("Pre-LN: the last block's gradient falls like 1/√L (from 4 to 64 blocks: 4 times)", "Xiong et al. 2020", 4.0,
@@ -72,9 +75,11 @@ WIDTH = (
     Row("ln |Ju|² has the mean -5/2 Σ 1/n", "Hanin and Nica 2019", -0.5, (F, "mean: relu, width 100, depth 20"),
         note="at width 100; not at width 8", outside=(F, "mean: relu, width 8, depth 8", -2.5)),
     Row("E|Ju|⁴ / (E|Ju|²)² = Π(1 + 5/n) (width 200, depth 10)", "Hanin 2018", 1.025**10, (F, "fourth moment")),
-    Row("width 3, depth 8: a share 1 - (1 - 2^-n)^L of networks is dead", "Hanin 2018", 1 - (7 / 8) ** 8, (F, "dead networks")),
+    Row("width 3, depth 8: a share 1 - (1 - 2^-n)^L of networks is dead", "Hanin 2018", 1 - (7 / 8) ** 8,
+        (F, "dead networks")),
     Row("only depth over width counts", "Hanin and Nica 2019", 1.0, (F, "depth over width alone"), digits=0.05),
-    Row("linear layers give the variance 2 Σ 1/n", "Hanin and Nica 2019", 0.4, (F, "variance: linear, width 50, depth 10")),
+    Row("linear layers give the variance 2 Σ 1/n", "Hanin and Nica 2019", 0.4,
+        (F, "variance: linear, width 50, depth 10")),
 )  # fmt: skip
 MEAN_FIELD = (
     Row("tanh (1.3, 0.3): the mean square settles at 0.607", "Poole et al. 2016", 0.60705, (P, "length: ordered")),
@@ -86,46 +91,59 @@ MEAN_FIELD = (
         (P, "curvature: chaotic")),
     Row("the gradient's norm grows by √chi_1 a layer (tanh 2.5, 0.3)", "Schoenholz et al. 2017", math.log(1.58522) / 2,
         (G, "slope: tanh, σw = 2.5"), log=True),
-    Row("tanh, σb² = 0.05 is critical at σw² = 1.76 (ln chi_1 = 0)", "Schoenholz et al. 2017", 0.0, (P, "gain: critical"),
+    Row("tanh, σb² = 0.05 is critical at σw² = 1.76 (ln chi_1 = 0)", "Schoenholz et al. 2017", 0.0,
+        (P, "gain: critical"),
         log=True),
     Row("tanh (1.3, 0.05): signals become alike over 7.83 layers", "Schoenholz et al. 2017", 7.83,
         (P, "depth scale of the correlation")),
     Row("dropout leaves no critical point: one input's copies differ (c* < 1)", "Schoenholz et al. 2017", 0.99,
         (P, "dropout: correlation"), relation="<="),
-    Row("trainable depth is 6 ξ, within a factor of 3", "Schoenholz et al. 2017", 3.0, (T, "frontier: factor"), relation="<="),
-    Row("(σw², σb²) = (1.05, 2e-5) is critical for tanh", "Xiao et al. 2018", 0.0, (P, "gain: critical, small bias"), log=True),
+    Row("trainable depth is 6 ξ, within a factor of 3", "Schoenholz et al. 2017", 3.0, (T, "frontier: factor"),
+        relation="<="),
+    Row("(σw², σb²) = (1.05, 2e-5) is critical for tanh", "Xiao et al. 2018", 0.0, (P, "gain: critical, small bias"),
+        log=True),
 )  # fmt: skip
 INITIALIZATION = (
     Row("weights U[-1/√n, 1/√n]: a layer divides the gradient's variance by 3", "Glorot and Bengio 2010", -math.log(3),
         (P, "gain: linear, U[-1/√n, 1/√n]"), log=True),
-    Row("variance 2/n keeps a ReLU network's gradient", "He et al. 2015", 0.0, (G, "slope: relu, σw = 1.41"), log=True),
+    Row("variance 2/n keeps a ReLU network's gradient", "He et al. 2015", 0.0, (G, "slope: relu, σw = √2"), log=True),
     Row("variance 1/n: a ReLU layer multiplies the gradient by 2^-1/2", "He et al. 2015", -math.log(2) / 2,
         (C, "slope: vanishing"), log=True),
-    Row("30 layers with variance 1/n stall (test accuracy at most 0.2)", "He et al. 2015", 0.2, (C, "vanishing: no help"),
+    Row("30 layers with variance 1/n stall (test accuracy at most 0.2)", "He et al. 2015", 0.2,
+        (C, "vanishing: no help"),
         relation="<="),
-    Row("a mode of 2 matrices is learnt in the time 3.4534", "Saxe et al. 2014", 3.4534, (D, "learning time: 2 matrices")),
+    Row("a mode of 2 matrices is learnt in the time 3.4534", "Saxe et al. 2014", 3.4534,
+        (D, "learning time: 2 matrices")),
     Row("of 4 matrices in 15.529", "Saxe et al. 2014", 15.5292, (D, "learning time: 4 matrices")),
     Row("of 29 matrices in 23.118", "Saxe et al. 2014", 23.1177, (D, "learning time: 29 matrices")),
 )  # fmt: skip
 ISOMETRY = (
-    Row("linear Gaussian: J Jᵀ has the variance L (8)", "Pennington et al. 2017", 8.0, (D, "variance: linear, gaussian, depth 8")),
+    Row("linear Gaussian: J Jᵀ has the variance L (8)", "Pennington et al. 2017", 8.0,
+        (D, "variance: linear, gaussian, depth 8")),
     Row("ReLU Gaussian: 2 L (16)", "Pennington et al. 2017", 16.0, (D, "variance: relu, gaussian, depth 8")),
-    Row("ReLU orthogonal: L (8), so no isometry", "Pennington et al. 2017", 8.0, (D, "variance: relu, orthogonal, depth 8")),
-    Row("the largest singular value of L Gaussian layers is √((L+1)^(L+1)/L^L) (log10)", "Pennington et al. 2017", 0.5433,
-        (J, "largest value of a shallow product"), log=True, note="at infinite width: 100 layers of width 256 stay below",
+    Row("ReLU orthogonal: L (8), so no isometry", "Pennington et al. 2017", 8.0,
+        (D, "variance: relu, orthogonal, depth 8")),
+    Row("the largest singular value of L Gaussian layers is √((L+1)^(L+1)/L^L) (log10)",
+        "Pennington et al. 2017", 0.5433,
+        (J, "largest value of a shallow product"), log=True,
+        note="at infinite width: 100 layers of width 256 stay below",
         outside=(J, "largest value of the deep product", 1.2182)),
-    Row("hard tanh, variance 1/4: an atom at e^(1/4) = 1.2840", "Pennington et al. 2018", 1.2840, (D, "atom of hard tanh: place")),
+    Row("hard tanh, variance 1/4: an atom at e^(1/4) = 1.2840", "Pennington et al. 2018", 1.2840,
+        (D, "atom of hard tanh: place")),
     Row("of mass 3/4", "Pennington et al. 2018", 0.75, (D, "atom of hard tanh: mass")),
-    Row("tanh, variance 1/4: the largest eigenvalue tends to 2.424", "Pennington et al. 2018", 2.424, (D, "edge of tanh")),
+    Row("tanh, variance 1/4: the largest eigenvalue tends to 2.424", "Pennington et al. 2018", 2.424,
+        (D, "edge of tanh")),
     Row("tanh, 1024 layers: the density of theory (distance 0)", "Pennington et al. 2018", 0.0,
         (D, "density: tanh, orthogonal, depth 1024"), log=True),
 )  # fmt: skip
 RECURRENT = (
-    Row("exponents of Gaussian products (within 5 standard errors)", "Newman 1986", 5.0, (L, "gaussian product"), relation="<="),
+    Row("exponents of Gaussian products (within 5 standard errors)", "Newman 1986", 5.0, (L, "gaussian product"),
+        relation="<="),
     Row("recurrent tanh, g = 3: the largest exponent is ln(g √E φ'²) = 0.310", "Engelken et al. 2023", 0.3102,
         (L, "largest: recurrent, g = 3")),
     Row("g = 5: 0.532", "Engelken et al. 2023", 0.5324, (L, "largest: recurrent, g = 5")),
-    Row("g = 3: a share 0.153 of the directions grows", "Engelken et al. 2023", 0.153, (L, "share of growing directions")),
+    Row("g = 3: a share 0.153 of the directions grows", "Engelken et al. 2023", 0.153,
+        (L, "share of growing directions")),
     Row("g = 3: entropy rate 0.0252 a unit", "Engelken et al. 2023", 0.0252, (L, "entropy rate")),
     Row("g = 3: attractor dimension 0.288 a unit", "Engelken et al. 2023", 0.288, (L, "dimension")),
     Row("chaos is extensive: half the units, the same dimension a unit", "Engelken et al. 2023", 0.0,
@@ -134,7 +152,8 @@ RECURRENT = (
         relation="<="),
     Row("σ_max > 1 is not enough to explode", "Pascanu et al. 2013", 0.0, (L, "vanishes above the bound"), log=True,
         relation="<="),
-    Row("the error wall is not the bifurcation (distance above 0.04)", "Pascanu et al. 2013", 0.04, (W, "wall: no fold"),
+    Row("the error wall is not the bifurcation (distance above 0.04)", "Pascanu et al. 2013", 0.04,
+        (W, "wall: no fold"),
         relation=">="),
     Row("the wall's gradient grows by w σ'(x_0) a step (ln of the ratio 0)", "derived from Pascanu et al. 2013", 0.0,
         (W, "wall: growth"), log=True),
@@ -143,14 +162,18 @@ RECURRENT = (
     Row("constant steps take a number that grows like e^(x_0)", "Zhang et al. 2020", 1.0, (Z, "constant: exponential")),
 )  # fmt: skip
 OPEN = (
-    Row("a plain CNN of 10,000 layers trains to 82% on CIFAR-10", "Xiao et al. 2018", note="needs an accelerator and the images"),
-    Row("orthogonal tanh nets of depth 200 learn orders of magnitude faster", "Pennington et al. 2017", note="needs CIFAR-10"),
+    Row("a plain CNN of 10,000 layers trains to 82% on CIFAR-10", "Xiao et al. 2018",
+        note="needs an accelerator and the images"),
+    Row("orthogonal tanh nets of depth 200 learn orders of magnitude faster", "Pennington et al. 2017",
+        note="needs CIFAR-10"),
     Row("a recurrent net with clipping and regulariser solves temporal order up to 200 steps", "Pascanu et al. 2013",
         note="five seeds of long trainings"),
-    Row("ReZero: 56% fewer iterations for a 12-layer transformer", "Bachlechner et al. 2020", note="needs a language model"),
+    Row("ReZero: 56% fewer iterations for a 12-layer transformer", "Bachlechner et al. 2020",
+        note="needs a language model"),
     Row("T-Fixup scales by L^(-1/4)", "Huang et al. 2020", note="its constant was not at hand"),
-    Row("rank collapse of attention makes query and key gradients vanish", "Noci et al. 2022", note="no study with learnt attention yet"),
-    Row("adaptive clipping at 0.01 for batches of 4096", "Brock et al. 2021", note="a training setting, not a law"),
-    Row("continuous-time networks, g = 3: a share 0.033 of the directions grows", "Clark 2026", note="no continuous-time study yet"),
+    Row("rank collapse of attention makes query and key gradients vanish", "Noci et al. 2022",
+        note="no study with learnt attention yet"),
+    Row("continuous-time networks, g = 3: a share 0.033 of the directions grows", "Clark 2026",
+        note="no continuous-time study yet"),
 )  # fmt: skip
 ROWS = SHATTERING + NORMALIZATION + RESIDUAL + WIDTH + MEAN_FIELD + INITIALIZATION + ISOMETRY + RECURRENT + OPEN
