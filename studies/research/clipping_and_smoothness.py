@@ -1,4 +1,4 @@
-"""Where the gradient is long the slope also turns fast: a clip is the step size that this asks for
+"""Where the gradient is long it also turns fast: a clip is the step size that this asks for
 
 Why may a clipped step be long in the plain and must be short on the cliff, and how much does that save?
 
