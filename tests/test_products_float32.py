@@ -1,11 +1,13 @@
 """The law of the error in float32, on draws that it was not fitted to.
 
-With ε = 2^-23, each value of a chain of L layers is right to about what the rounding of an entry to float32 moves it,
-and a unit in the last place of its own size and of every layer:
+With ε = 2^-23, for a chain of L layers of width n whose log singular values span s nats:
 
-    |error in ln σ_i| ≤ 20 (moved_i + ε (|ln σ_i| + L)),  in the median of all values about 0.3 in place of 20
+    |error in ln σ_i| ≤ 5 moved + ε (|ln σ_i| + L) + 4 n ε (s + 10)
 
-Here float64 on the same float32 factors is the truth: its own error is below 1e-9.
+where `moved` is what rounding the layers' entries to float32 moves a value at most. Beside that, 0.03 nats at width 64
+and a spread of 1000. Fitted to 6300 values of widths 2 to 64 and depths 10 to 1000; half of them are within 1/300 of
+it. Triangular chains of 1000 layers break it. Here float64 on the same float32 factors is the truth: its own error is
+below 1e-9.
 """
 
 import numpy as np
@@ -15,7 +17,6 @@ from product_cases import CASES
 from gradjax.products import log_singular_values, naive_log_singular_values
 
 WIDTH, DEPTH, DRAWS = 8, 40, (11, 12)
-LAW = 20.0
 EPS = float(np.finfo(np.float32).eps)
 FAMILIES = (
     *(
@@ -34,11 +35,11 @@ FAMILIES = (
 
 
 def law(exact, truth, draw):
-    """moved_i + ε (|ln σ_i| + L): the larger move of two, every entry up or down by half a unit in its last place."""
+    """The right side; `moved` by two draws of every entry up or down by half a unit in its last place."""
     rng = np.random.default_rng(draw)
     signs = rng.choice([-1.0, 1.0], (2, *exact.shape))
-    moved = [np.abs(log_singular_values(exact * (1 + EPS / 2 * s))[: len(truth)] - truth) for s in signs]
-    return np.maximum(*moved) + EPS * (np.abs(truth) + len(exact))
+    moved = [np.abs(log_singular_values(exact * (1 + EPS / 2 * s))[: len(truth)] - truth).max() for s in signs]
+    return 5 * max(moved) + EPS * (np.abs(truth) + len(exact)) + 4 * WIDTH * EPS * (np.ptp(truth) + 10)
 
 
 def ratios(name, route):
@@ -55,16 +56,15 @@ def ratios(name, route):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_float32_is_as_right_as_its_factors_are(name):
-    assert (ratios(name, log_singular_values) <= LAW).all()
+def test_float32_keeps_the_law(name):
+    assert (ratios(name, log_singular_values) <= 1).all()
 
 
-def test_the_law_is_no_looser_than_it_must_be():
-    """Half of the values are within a third of what the brackets say, so 20 is there for the worst of thousands."""
+def test_the_law_is_no_looser_than_a_thousand_times_what_is_usual():
     middle = np.median(np.concatenate([ratios(name, log_singular_values) for name in FAMILIES]))
-    assert 0.01 < middle < 1
+    assert 1e-3 < middle < 0.1
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_the_naive_route_breaks_the_law():
-    assert not (ratios("gaussian", naive_log_singular_values) <= 1000 * LAW).all()
+    assert not (ratios("gaussian", naive_log_singular_values) <= 1000).all()
