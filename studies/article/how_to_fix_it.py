@@ -377,9 +377,7 @@ def _plot_table(ax, result) -> None:
     right, broken = np.nan_to_num(result["accuracy"]).mean(axis=2), ~np.isfinite(result["final_loss"]).all(axis=2)
     ax.imshow(right, vmin=0, vmax=1, aspect="auto")
     for (row, kind), value in np.ndenumerate(right):
-        word = (
-            "NaN" if broken[row, kind] else "mended" if value >= MENDS[1] else "in part" if value >= HELPS[1] else "no"
-        )
+        word = "NaN" if broken[row, kind] else "mended" if value >= 0.8 else "in part" if value >= HELPS[1] else "no"
         colour = "white" if value < 0.6 else "black"
         ax.text(kind, row, f"{word}, {value:.0%}", ha="center", va="center", color=colour, fontsize=8)
     ax.set(xticks=[0, 1], xticklabels=list(FAILING), yticks=range(len(CHANGES)), yticklabels=list(CHANGES))

@@ -307,7 +307,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
         panels[name].set(
             title=words.get(name, "Control: ReLU, σw = √2"), xlabel="training step", ylabel="training loss"
         )
-    panels["control"].legend(title="layers", ncols=2, loc="upper right")
+    panels["vanishing"].legend(title="layers", ncols=5, loc="lower left")
     _plot_first_layer(panels["moved"], panels["ratios"], config, result)
     _plot_formats(panels["formats"], result)
     return fig
