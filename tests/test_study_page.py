@@ -8,6 +8,7 @@ import re
 import pytest
 import study_cases
 
+from gradjax.study.ledger import ROWS
 from gradjax.study.page import build_page
 from gradjax.study.page.style import CSS
 
@@ -135,6 +136,16 @@ def test_the_explorer_stands_between_the_article_and_research_with_its_numbers(f
 
 def test_a_record_without_the_arrays_has_no_explorer(folder):
     assert 'id="explorer"' not in with_explorer(folder, arrays={}) and 'id="explorer"' not in build_page(folder)
+
+
+def test_the_ledger_stands_on_the_page_where_one_of_its_claims_was_measured(folder):
+    assert 'id="ledger"' not in build_page(folder)
+    study, claim = next(row.at for row in ROWS if row.at and not row.outside)
+    record = json.loads((folder / "coin.json").read_bytes())
+    record |= {"name": study, "claims": [record["claims"][0] | {"name": claim}]}
+    (folder / f"{study}.json").write_text(json.dumps(record))
+    text = build_page(folder)
+    assert text.index('id="claims"') < text.index('id="ledger"') and 'href="#ledger"' in text
 
 
 def test_words_of_a_record_never_become_markup(folder):

@@ -81,6 +81,7 @@ def test_a_lone_backtick_stays():
         ('"dear <x>"', "<mtext>dear &lt;x&gt;</mtext>"),
         ("a < b & c", "<mi>a</mi><mo>&lt;</mo><mi>b</mi><mo>&amp;</mo><mi>c</mi>"),
         ("0.5", "<mn>0.5</mn>"),
+        ("dx", "<mi>d</mi><mi>x</mi>"),
     ],
 )
 def test_formulas_become_mathml(notation, expected):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gradjax.study.contract import PARTS
+from gradjax.study.ledger import ROWS, judged, ledger_section
+from gradjax.study.ledger.rows import UNTESTED
 from gradjax.study.page.explorer import explorer
 from gradjax.study.page.glossary import Term, glossary_of
 from gradjax.study.page.markup import escape, inline
@@ -65,6 +67,8 @@ def _parts(records: list[dict[str, Any]], terms: list[Term], folder: Path) -> li
         words = "Every claim, and whether it holds"
         text = f'<section class="study" id="claims">\n<h2>{words}</h2>\n{every_claim(records)}</section>'
         parts.append(("claims", words, text, "Look up"))
+    if any(entry.verdict != UNTESTED for entry in judged(ROWS, records)):
+        parts.append(("ledger", "What was published, and what holds", ledger_section(records), "Look up"))
     if terms:
         parts.append(("glossary", "Glossary", _glossary(terms, places), "Look up"))
     return parts

@@ -18,6 +18,7 @@ SCRIPTS = "".join((*RAISED, *LOWERED))
 THINGS = set("∂∇∞∅")
 POSTFIX = ("′", "*")
 WORDS = ("word", "text")
+DIFFERENTIAL = re.compile("d[a-zA-Zα-ωΑ-Ω]")  # dx is d and x, and no word
 GAP = '<mspace width="0.2em"></mspace>'
 PAIRS = {"(": ")", "[": "]"}
 TOKEN = re.compile(
@@ -76,7 +77,7 @@ def _row(tokens: list[Token], closing: str, keep: bool = False) -> str:
         elif token.text in LIMITS and "/" not in terms[-1]:  # a limit of a fraction stands before it, not above
             terms += [[_scripted(tokens), GAP], []]
         else:
-            is_word = len(token.text) > 1 and token.kind in WORDS
+            is_word = len(token.text) > 1 and token.kind in WORDS and not DIFFERENTIAL.fullmatch(token.text)
             before = GAP if is_word and terms[-1] and terms[-1][-1] not in (GAP, "/") else ""
             terms[-1] += [part for part in (before, _scripted(tokens), is_word and _gap(tokens)) if part]
     if closing and (not tokens or tokens.pop().text != closing):
@@ -147,6 +148,8 @@ def _atom(tokens: list[Token]) -> str:
         return f"<mtext>{escape(text.strip(chr(34)))}</mtext>"
     if kind == "number":
         return f"<mn>{escape(text)}</mn>"
+    if DIFFERENTIAL.fullmatch(text):
+        return f"<mrow><mi>d</mi><mi>{text[1]}</mi></mrow>"
     if kind == "word":
         return f"<mi>{escape(text)}</mi>"
     if text == "√":

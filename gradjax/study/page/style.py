@@ -33,7 +33,8 @@ details.look { background: var(--ask-wash); border-radius: 0 0 6px 6px; padding:
 .formula p { margin: .3rem 0; }
 math { font-size: 1.1em; }
 math[display="block"] { margin: .5rem 0; max-width: 100%; overflow-x: auto; overflow-y: hidden; }
-section.study { border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 2rem; }
+sup, sub { font-size: .75em; line-height: 0; }
+section { border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 2rem; }
 .place { color: var(--soft); font-size: .85rem; text-transform: uppercase; letter-spacing: .06em; margin: 0 0 .3rem; }
 nav { margin-top: 2rem; }
 nav h3 { margin: .8rem 0 .2rem; }
@@ -96,12 +97,13 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top:
   table.stack th, table.stack td { border: 0; padding: .15rem 0; }
   table.stack [data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: .85rem; }
   .number { white-space: normal; }
+  #ledger svg { display: none; } /* its table says the same, and letters of four pixels say nothing */
 }
 @page { margin: 14mm; }
 @media print {
   body { font-size: 10pt; } a { color: inherit; text-decoration: none; }
   header, nav, main, footer { max-width: none; padding: 0; }
-  section.study { break-before: page; border-top: 0; margin-top: 0; }
+  section { break-before: page; border-top: 0; margin-top: 0; }
   figure, tr, .question, .formula, .meaning { break-inside: avoid; }
   h2, h3, .predict { break-after: avoid; }
   table { font-size: 8pt; table-layout: fixed; }
