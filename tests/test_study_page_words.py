@@ -47,6 +47,7 @@ def test_blocks_become_plain_html(text, expected):
         ("power -0.99 (-1), 1996-97, A-1", "power −0.99 (−1), 1996-97, A-1"),
         ("at most 1.8e-19 or `1e-5`", "at most 1.8 × 10⁻¹⁹ or <code>1e-5</code>"),
         ("e^(-0.35) < 1", "e<sup>−0.35</sup> &lt; 1"),
+        ("2^-L, n^-2/3", "2<sup>−L</sup>, n<sup>−2/3</sup>"),
         ("(2/3)^((L-l)/2)", "(2/3)<sup>(L−l)/2</sup>"),
         ("|x|^2 and 2^L.", "|x|<sup>2</sup> and 2<sup>L</sup>."),
         ("σ_1^2 of σ_max, w_(i,j)", "σ<sub>1</sub><sup>2</sup> of σ<sub>max</sub>, w<sub>i,j</sub>"),

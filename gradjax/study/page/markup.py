@@ -11,7 +11,7 @@ SPAN = re.compile(r"(`{1,2})(?!`)(?P<code>.+?)(?<!`)\1(?!`)|\$(?P<math>[^$\s](?:
 LETTER = "A-Za-zα-ωΑ-Ω"
 LOW = re.compile(rf"(?<![\w.])([{LETTER}])_(\d+|max|min|[{LETTER}]|\([^()]{{1,12}}\))(?!\w)")
 INSIDE = r"\(((?:[^()]|\([^()]*\)){1,30})\)"
-HIGH = re.compile(rf"(?<=[\w)\]|‖>])\^(?:{INSIDE}|([−+-]?\d+(?:\.\d+)?|[{LETTER}*])(?![\w^]))")
+HIGH = re.compile(rf"(?<=[\w)\]|‖>])\^(?:{INSIDE}|([−+-]?(?:\d+(?:[./]\d+)?|[{LETTER}])|\*)(?![\w^]))")
 MINUS = "\N{MINUS SIGN}"
 NEGATIVE = re.compile(r"(?<![\w.)\]^-])-(?=\d)")
 SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")

@@ -112,7 +112,7 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top:
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7.5pt; overflow: visible; }
   details.look::details-content { content-visibility: visible; height: auto; }
   details.look summary, details:not(.look), .controls, .files { display: none; }
-  .verdict { border: 1px solid currentcolor; background: none; }
+  .verdict { border: 1px solid currentcolor; background: none; white-space: normal; border-radius: 6px; }
   .question, .answer, .meaning, .predict, .look, .verdict, .notice, pre, code {
     -webkit-print-color-adjust: exact; print-color-adjust: exact;
   }
