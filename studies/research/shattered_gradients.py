@@ -15,6 +15,11 @@ and more in each later one. A skip connection with batch-norm gives a power of L
 linear network, and mirrored ("looks linear") weights, whose gradients do not depend on the input at all: correlation
 1 at any depth.
 
+Predict: after 8 ReLU layers, is the correlation of two gradients near 2^-8 = 0.004?
+
+Look: only with batch-norm; a plain network keeps {plain: correlation at 8 layers:.3f}, ten times as much, for its
+signals have become alike.
+
 Here: a batch of exactly unrelated inputs, exact gradients of one random output with respect to each at every depth,
 and the correlation over all pairs; batch statistics count as constants.
 
