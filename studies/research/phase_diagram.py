@@ -1,4 +1,4 @@
-"""Two numbers decide whether a deep network is ordered or chaotic: the scales of its weights and biases
+"""Two scales decide whether a deep network is ordered or chaotic: weights and biases
 
 At which weight and bias scales do signals and gradients survive depth, and how deep can they reach?
 
