@@ -1,4 +1,4 @@
-"""All singular values near one: orthogonal weights reach it, Gaussian weights and ReLU never do
+"""All singular values near one: orthogonal weights reach it, Gaussian and ReLU ones never
 
 Which deep networks pass a gradient on without stretching it in any direction, not only on average?
 
