@@ -13,6 +13,11 @@ norm decides: behind the addition (Post-LN) the gradient of the last layer is th
 branch (Pre-LN) it falls like 1/√L; DeepNorm weighs the skip up. It is quoted that Post-LN's gradient decays as
 (2/3)^((L-l)/2): it is tested here. Control: branches of zero.
 
+Predict: 64 blocks that each add a branch as strong as the skip: how much larger is the gradient at the input?
+
+Look: squared, e^{growth: ReLU, a = 1:.0f} times, which is 2^64; with branches scaled by 1/√L only e^{growth: ReLU, a
+= 1/√L:.1f} times.
+
 Here: random networks, the exact gradient of a random linear function of the output with respect to every block's
 input by `jax.grad`; the transformers have uniform attention over 16 tokens and a ReLU network of two layers.
 
