@@ -75,7 +75,7 @@ def _row(tokens: list[Token], closing: str, keep: bool = False) -> str:
             tokens.pop()
             terms[-1].append("/")
         elif token.text in LIMITS and "/" not in terms[-1]:  # a limit of a fraction stands before it, not above
-            terms += [[_scripted(tokens), GAP], []]
+            terms += [[GAP if token.kind in WORDS and terms[-1] else "", _scripted(tokens), GAP], []]
         else:
             is_word = len(token.text) > 1 and token.kind in WORDS and not DIFFERENTIAL.fullmatch(token.text)
             before = GAP if is_word and terms[-1] and terms[-1][-1] not in (GAP, "/") else ""

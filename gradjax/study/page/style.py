@@ -32,7 +32,7 @@ details.look { background: var(--ask-wash); border-radius: 0 0 6px 6px; padding:
 .formula > div { min-width: 0; }
 .formula p { margin: .3rem 0; }
 math { font-size: 1.1em; }
-math[display="block"] { margin: .5rem 0; max-width: 100%; overflow-x: auto; overflow-y: hidden; }
+math[display="block"] { padding: .5rem 0; max-width: 100%; overflow-x: auto; overflow-y: hidden; }
 sup, sub { font-size: .75em; line-height: 0; }
 section { border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 2rem; }
 .place { color: var(--soft); font-size: .85rem; text-transform: uppercase; letter-spacing: .06em; margin: 0 0 .3rem; }
@@ -107,7 +107,8 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; margin-top:
   figure, tr, .question, .formula, .meaning { break-inside: avoid; }
   h2, h3, .predict { break-after: avoid; }
   table { font-size: 8pt; table-layout: fixed; }
-  th[scope="row"], #claims th[scope="row"] { min-width: 0; width: 30%; }
+  thead th:first-child { width: 32%; } thead th:nth-last-child(2) { width: 22%; } #claims th:first-child { width: 25%; }
+  th[scope="row"] { min-width: 0; } .plots { grid-template-columns: 1fr 1fr; }
   th, td, .number { white-space: normal; overflow-wrap: anywhere; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7.5pt; overflow: visible; }
   details.look::details-content { content-visibility: visible; height: auto; }
