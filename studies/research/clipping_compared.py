@@ -113,7 +113,7 @@ QUICK = (
     "optax_global_norm",
     "optax_global_norm" + HALF,
 )
-PRESETS = {"quick": Config(clips=QUICK, rates=(0.05,), thresholds=(1,)), "full": Config()}
+PRESETS = {"quick": Config(clips=QUICK, thresholds=(1,)), "full": Config()}
 PLANTS = {  # clips that let everything through, or clip entries at 1e-4 as well; all networks healthy, or vanishing
     "idle_clips": ("clipped: no NaN", "exploding: a clip helps", "direction: turned", "stock: frozen depth",
                    "float16: stock is frozen"),

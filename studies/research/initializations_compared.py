@@ -82,7 +82,7 @@ class Config:
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(initializers=QUICK, activations=("tanh", "relu"), rates=(0.02,)), "full": Config()}
+PRESETS = {"quick": Config(initializers=QUICK, activations=("tanh", "relu")), "full": Config()}
 PLANTS = {  # every network drawn far too small; every one orthogonal; the gradients of other networks
     "all_small": ("ReLU: looks linear trains", "tanh: orthogonal trains", "narrow: trains", "wide: does not train",
                   "control: shallow trains"),
