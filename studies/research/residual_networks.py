@@ -250,7 +250,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     steps = np.log(np.nansum(np.exp(ends), axis=-1))  # ln of the sum over blocks, at the two depths
     for name, source in (("Fixup", paper["fixup"]), ("DeepNorm", "Wang et al. 2022, arXiv:2203.00555")):
         claim(f"{name}: first step by depth", steps[AT[name], 1] - steps[AT[name], 0], 0.0, 0.25, source,
-              f"{name}: the first step's effect at depth {deep} is e^({{measured:.2f}}) times that at {shallow}")  # fmt: skip
+              f"{name}: from {shallow} to {deep} blocks the first step changes by e^({{measured:.2f}})")  # fmt: skip
     length = lengths[AT["batch-norm in the branch"], -1][:, : deep + 1]
     share = (1 - length[:, :-1] / length[:, 1:]) * np.arange(2, deep + 2)
     claim("batch-norm: share of the branch", share.mean(axis=1), 1.0, 0.1, "De and Smith 2020, arXiv:2002.10444",
