@@ -224,7 +224,7 @@ def _depth_claims(config: Config, result: dict[str, np.ndarray], claim, found: l
     p = POINTS[AT["dropout on the critical line"]]
     c = meanfield.correlation_fixed_point("tanh", p.weight_std, p.bias_std, keep_probability=p.keep)
     claim("dropout: correlation", result["correlations"][AT[p.name], :, -1], c, 5 / n, deep,
-          "dropout of 10%, critical weights: two copies of an input settle at the correlation {measured:.3f}")  # fmt: skip
+          "dropout of 10%, critical weights: copies of an input settle at the correlation {measured:.3f}")  # fmt: skip
     added = found[before:]
     del found[before:]
     off = np.abs(result["places"][0] / result["drift"] - 1).max()
