@@ -218,7 +218,8 @@ def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int
     return [
         Claim("atom of hard tanh: place", top, place, 0.01, later,
               statement="hard tanh, depth 1024: most directions are stretched alike, J Jᵀ by {measured:.4f}"),
-        Claim("atom of hard tanh: mass", np.mean(np.abs(hard / top - 1) < 1e-3), 1 - VARIANCE, 6 / config.deep_width, later,
+        Claim("atom of hard tanh: mass", np.mean(np.abs(hard / top - 1) < 1e-3), 1 - VARIANCE, 6 / config.deep_width,
+              later,
               statement="hard tanh, depth 1024: {measured:.1%} of them"),
         Claim("edge of tanh", smooth.max(), edge, edge * 3 * config.deep_width ** (-2 / 3), later,
               statement="tanh, depth 1024: the largest eigenvalue of J Jᵀ is {measured:.3f}"),
