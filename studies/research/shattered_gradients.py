@@ -225,7 +225,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         claim("linear control", found[linear, :, -1], 1.0, 1e-4,
               "in a linear network the two gradients have correlation {measured:.4f}", "no gate depends on x"),
         Claim("looks linear: departure from orthogonal", float(np.abs(np.log(result["mirrored"])).max()), 0.0,
-              1e-6 * max(config.depths), paper, statement="mirrored weights: all singular values within {measured:.0e} of 1"),
+              1e-6 * max(config.depths), paper,
+              statement="mirrored weights: all singular values within {measured:.0e} of 1"),
     ]  # fmt: skip
 
 
