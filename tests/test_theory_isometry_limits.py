@@ -12,6 +12,7 @@ from gradjax.theory.isometry import (
     limit_largest_squared_singular_value,
     limit_squared_singular_value_density,
     lyapunov_spectrum,
+    squared_singular_value_density,
     squared_singular_value_moments,
     squared_singular_value_variance,
     universality_class,
@@ -113,3 +114,13 @@ def test_the_first_exponent_is_half_the_log_gain():
     for name in ("tanh", "erf", "hard_tanh", "elu"):
         top = lyapunov_spectrum(name, 1.3, 0.2, [0.0, 1e-9])
         np.testing.assert_allclose(top, np.log(gradient_gain(name, 1.3, 0.2)) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("depth", [64, 1024])
+def test_a_density_is_found_on_any_grid(depth):
+    """An even grid, whose neighbours beside the lower end lead Newton astray, has mass 1 too."""
+    q = isometric_point("tanh", depth, 0.25).q
+    edge = largest_squared_singular_value("tanh", "orthogonal", depth, q)
+    x = np.linspace(0.02, 1.02 * edge, 300)
+    density = squared_singular_value_density("tanh", "orthogonal", depth, q, x)
+    np.testing.assert_allclose(np.trapezoid(density.values, x), 1, rtol=2e-3)
