@@ -102,9 +102,8 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         keys = jax.random.split(jax.random.key(config.seed), config.seeds)
         same = {"all_orthogonal": 2, "all_vanishing": 0}.get(config.plant)
         starts = jnp.arange(len(STARTS)) if same is None else jnp.full(len(STARTS), same)
-        ways = jnp.asarray(list(WAYS.values()), jnp.float32) * jnp.array(
-            [1.0, config.plant != "no_penalty"], jnp.float32
-        )
+        acts = 0.0 if config.plant == "no_penalty" else 1.0
+        ways = jnp.asarray([(threshold, acts * part) for threshold, part in WAYS.values()], jnp.float32)
         over = jax.vmap(program, (None, None, 0, None))
         over = jax.vmap(jax.vmap(over, (None, 0, None, None)), (0, None, None, None))
         result = jax.device_get(jax.jit(over)(starts, ways, keys, data))

@@ -163,7 +163,7 @@ def _train_all(config: Config, columns, networks, keys, known):
         return {
             "loss": jnp.where(jnp.isfinite(smooth[-1]), smooth[-1], jnp.inf),
             "accuracy": accuracy(predict(run.layers, known[2]), known[3]),
-            "time": jnp.where(reached.any(), 10.0 + jnp.argmax(reached), jnp.inf),
+            "time": jnp.where(reached.any(), (10 + jnp.argmax(reached)).astype(loss.dtype), jnp.inf),
         }
 
     return jax.vmap(one)(*columns)
