@@ -8,10 +8,10 @@ binary places (a libm may differ in the last place). `checksum` guards it.
 matrices where widths change. Values are made in float64 and rounded once to `dtype`. The truth is that of draw 0.
 """
 
-import math
 import zlib
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 
 WIDTHS = (1, 2, 7, 16, 64)
@@ -369,5 +369,8 @@ def hadamard_chain(depth, graded, width=16):
         factors *= np.expand_dims(signs[which], 3 - axis)
     twos = (2 * (quarters != 4) + steps).sum(axis=0)  # 5/4, 6/4, 7/4 each hold two halvings, 4/4 none
     counts = [(quarters == q).sum(axis=0) for q in (5, 6, 7)]
-    logs = math.log(5) * counts[0] + math.log(6) * counts[1] + math.log(7) * counts[2] - math.log(2) * twos
+    with mpmath.workdps(40):  # ordinary sums of 100 000 logarithms are no better than what they judge
+        five, six, seven, two = (mpmath.log(q) for q in (5, 6, 7, 2))
+        exact = [five * a + six * b + seven * c - two * d for a, b, c, d in zip(*counts, twos, strict=True)]
+        logs = np.array([float(value) for value in exact])
     return factors, np.sort(logs)[::-1]

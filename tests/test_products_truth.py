@@ -29,8 +29,8 @@ QUICK_RECTANGULAR = ((2, 10),)
 SIZES = [s if s in QUICK_SIZES else pytest.param(*s, marks=pytest.mark.slow) for s in ALL_SIZES]
 FLOAT32_SIZES = [s if s == (2, 10) else pytest.param(*s, marks=pytest.mark.slow) for s in ALL_SIZES]
 
-# Not yet within the tolerance at every size, and judged apart: at width 64 each layer alone has singular values of every
-# size down to 2^-63, elimination fills zeros that rounding the entries keeps, and values are given up or off by 6e-3.
+# Not yet within the tolerance at every size, and judged apart: at width 64 each layer alone has singular values of all
+# sizes down to 2^-63, elimination fills zeros that rounding the entries keeps, and values are given up or wrong.
 DEPARTURES = ("strictly_triangular",)
 SOUND = tuple(name for name in CASES if name not in DEPARTURES)
 

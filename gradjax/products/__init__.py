@@ -20,8 +20,8 @@ tolerance is not taken below ten thousand rounding units (1e-3 nats), and a valu
 within 20 (moved + eps (|ln sigma| + depth)), where rounding every entry once moves it by `moved`.
 
 Not reached: of a strictly triangular chain of width 64 and depth 10, whose layers alone have singular values of every
-size down to 2^-63, eight values are wrong by up to 6e-3, and eight are given up, all within their bounds. Inside a trace the pattern is not known, and triangular chains lose digits there as well (1.5e-7 at width 16 and depth
-1000), within their bounds.
+size down to 2^-63, about ten values are wrong by a nat or less, and about ten are given up. Inside a trace the pattern
+is not known, and triangular chains lose digits there as well (1.5e-7 at width 16 and depth 1000), within their bounds.
 
 Not known: entries below the smallest normal number count as zero. Derivatives of layers whose rows span d decades are
 right to about 10^d rounding units. Where singular values coincide within ten tolerances they share the mean

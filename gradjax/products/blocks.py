@@ -64,6 +64,8 @@ def advance(product: Block, stack: Array, start: Array, length: Array, rank: Arr
     after, grown = _orthogonalized(product._replace(left=block), rank, signs)
     unit, largest = float(jnp.finfo(block.dtype).eps), jnp.max(jnp.abs(block))
     loss = CAUTION * (each + unit * largest) * grown
+    # below this size the loss itself underflows, as the smaller entries of the block have done
+    loss = jnp.where(unit * largest > float(jnp.finfo(block.dtype).tiny), loss, jnp.inf)
     return after, jnp.where(rank == 0, 0.0, loss)  # NaN or inf, and so refused, where it left the range
 
 

@@ -26,7 +26,7 @@ from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
 LONGEST = 1  # layer at a time: a longer block would only save slicing
-SLICES = 4  # of each factor: 92 bits at width 64
+SLICES = {"float64": 4, "float32": 6}  # of each factor: 88 and 42 bits at width 64
 NOISE = 1e4  # rounding units of a column: a smaller rest may be rounding, and is eliminated last
 BLURRED = (1e2, 1e6)  # rounding units: singular values of a layer in between are neither zero nor known
 UNREFINED = 1e-3  # largest second half of Q whose own rounding can be left out
@@ -96,7 +96,7 @@ def _factored(block: Array, low: Array, product: Doubled, rank: Array) -> tuple[
     left, low, triangle = _refined(block, low, triangle, live)
     shortest = jnp.min(jnp.where(wanted, jnp.sum(left * left, axis=0), 1.0))
     sound = (shortest > SHORT) & (jnp.max(jnp.abs(low)) < UNREFINED)
-    kept = 2.0 ** (SLICES * _bits(block.shape[0], block.dtype))
+    kept = 2.0 ** (SLICES[block.dtype.name] * _bits(block.shape[0], block.dtype))
     loss = block.shape[0] / kept / jnp.min(jnp.where(live, pivots, 1.0))
     rows = scaled_rows(triangle, scale, live)
     new = wide.multiply(scale, wide.from_float(jnp.where(live, pivots, 0.0)))
@@ -148,7 +148,7 @@ def multiply(a: Array, b: Array) -> tuple[Array, Array]:
     bits = _bits(a.shape[1], a.dtype)
     of_a, of_b = _slices(a, 1, bits), _slices(b, 0, bits)
     high = low = jnp.zeros((a.shape[0], b.shape[1]), a.dtype)
-    for order in range(1, SLICES + 1):  # all products of one order of magnitude in one sum
+    for order in range(1, len(of_a) + 1):  # all products of one order of magnitude in one sum
         parts = jnp.concatenate(of_a[:order], axis=1), jnp.concatenate(of_b[order - 1 :: -1], axis=0)
         high, rest = two_sum(high, jnp.matmul(*parts, precision=HIGHEST))
         low = low + rest
@@ -164,14 +164,14 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _bits(terms: int, dtype) -> int:
     """How many bits two factors may have for a sum of so many products to be exact."""
-    return (jnp.finfo(dtype).nmant + 1 - math.ceil(math.log2(SLICES * terms))) // 2
+    return (jnp.finfo(dtype).nmant + 1 - math.ceil(math.log2(SLICES[dtype.name] * terms))) // 2
 
 
 def _slices(a: Array, axis: int, bits: int) -> list[Array]:
     """The array as a sum of parts with so many bits below the largest entry along an axis, then below that, …"""
     top = wide.from_float(jnp.max(jnp.abs(a), axis=axis, keepdims=True)).exponent
     parts = []
-    for count in range(1, SLICES + 1):
+    for count in range(1, SLICES[a.dtype.name] + 1):
         place = top - bits * count
         part = jnp.round(a * wide.power_of_two(-place, a.dtype)) * wide.power_of_two(place, a.dtype)
         parts.append(part)

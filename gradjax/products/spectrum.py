@@ -21,7 +21,7 @@ MOVED = 4.0  # the rounding units by which every entry is moved at most in the r
 SAFETY = 20.0  # the bound over the root mean square of what those runs moved
 MARGIN = 0.2  # of the tolerance: what a block may lose is estimated from its smallest pivot, and may be more
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
-LOST = 5.0  # a value that rounding may move by more nats than this says nothing
+LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
 
 
 def log_singular_values(factors, *, tolerance: float = 1e-9):
@@ -206,16 +206,16 @@ def _noise(shape: tuple[int, ...], seed: Array, dtype) -> Array:
 
 def _row(values: Array, probes: Array, rank: Array, width: int) -> tuple[Array, Array]:
     """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost."""
-    eps = float(jnp.finfo(values.dtype).eps)
+    eps, lost = float(jnp.finfo(values.dtype).eps), LOST[values.dtype.name]
     proven = jnp.arange(values.shape[0], dtype=jnp.int32) >= rank
     vanished = jnp.isneginf(values) | jnp.any(jnp.isneginf(probes), axis=0)
     distance = jnp.where(vanished[None, :], 0.0, probes - jnp.where(vanished, 0.0, values)[None, :])
     moved = jnp.sqrt(jnp.sum(distance**2, axis=0) / max(probes.shape[0], 1))
-    known = ~proven & ~vanished & (SAFETY * moved < LOST)
+    known = ~proven & ~vanished & (SAFETY * moved < lost)
     bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
     values = jnp.where(jnp.isneginf(values), last + math.log(eps), values)  # not proven, so not claimed
-    errors = jnp.where(proven, 0.0, jnp.where(known & (bound < LOST), bound, jnp.inf))
+    errors = jnp.where(proven, 0.0, jnp.where(known & (bound < lost), bound, jnp.inf))
     missing = (0, width - values.shape[0])  # no narrower layer let more values through
     values = jnp.pad(jnp.where(proven, -jnp.inf, values), missing, constant_values=-jnp.inf)
     return values, jnp.pad(errors, missing)
