@@ -238,7 +238,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         ("ordered: frontier", frontier[0], "<=", 0.8 * frontier[critical], 0.0,
          "the most ordered networks train up to {measured:.0f} layers; 0.8 of the critical frontier is {expected:.0f}"),
         ("chaotic: frontier", frontier[-1], "<=", 0.95 * frontier[critical], 0.0,
-         "the most chaotic networks train up to {measured:.0f} layers; 0.95 of the critical frontier is {expected:.0f}"),
+         "the most chaotic train up to {measured:.0f} layers; 0.95 of the critical frontier is {expected:.0f}"),
         ("critical: deepest", int(np.argmax(frontier)), "=", critical, 0.0,
          "the weight scale that trains deepest is number {measured:.0f} of those tried; critical is {expected:.0f}"),
         ("ReLU: critical alone", relu_frontier[1] / relu_frontier[[0, 2]].max(), ">=", 1.25, 0.0,
