@@ -260,7 +260,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     tanh = _best(result, "tanh")
     for clip, words in enumerate(("tanh, no clip", "tanh, clip by global norm at 1")):
         ax = axes[0, clip]
-        mesh = _plot_accuracy(ax, config, config.variances, tanh[:, :, clip].mean(axis=-1))
+        _plot_accuracy(ax, config, config.variances, tanh[:, :, clip].mean(axis=-1))
         x = np.arange(len(config.variances))
         ax.plot(x, _frontier(config, tanh.mean(axis=-1))[:, clip], "o", color="white", markeredgecolor="black")
         ax.plot([], [], "o", color="white", markeredgecolor="black", label="measured: accuracy one half")
@@ -272,22 +272,21 @@ def plot(config: Config, result: dict[str, np.ndarray]):
         )
         ax.set(title=f"{words} (critical σw²: 6 ξ_c is beyond the picture)", xlabel="σw²")
         ax.legend(loc="lower left", facecolor="grey", labelcolor="white")
-    fig.colorbar(mesh, ax=axes[0], label="test accuracy, mean over seeds")
+    fig.colorbar(axes[0, 0].collections[0], ax=axes[0], label="test accuracy, mean over seeds")
     _plot_relu(axes[1, 0], config, result)
     _plot_times(axes[1, 1], config, result)
     return fig
 
 
-def _plot_accuracy(ax, config: Config, variances, mean):
+def _plot_accuracy(ax, config: Config, variances, mean) -> None:
     """Mean accuracy (depth, weights) in colour, depth on a log axis."""
     edges = np.array(config.depths, float)
     edges = np.concatenate([edges[:1] / 2**0.5, np.sqrt(edges[1:] * edges[:-1]), edges[-1:] * 2**0.5])
-    mesh = ax.pcolormesh(np.arange(len(variances) + 1) - 0.5, edges, mean, vmin=0, vmax=1)
+    ax.pcolormesh(np.arange(len(variances) + 1) - 0.5, edges, mean, vmin=0, vmax=1)
     ax.set(yscale="log", ylabel="layers of weights", yticks=config.depths, yticklabels=config.depths)
     ax.set(xticks=range(len(variances)), xticklabels=[f"{v:g}" for v in variances])
     ax.minorticks_off()
     ax.grid(False)
-    return mesh
 
 
 def _plot_relu(ax, config: Config, result) -> None:
