@@ -34,6 +34,7 @@ import functools
 import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -310,7 +311,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     title = "Any bound on the step rescues an explosion; none wakes a vanished gradient, and the stock bound breaks"
     fig, axes = plotting.figure(1, 1, title, width=13.5, height=14.0)
     axes[0, 0].remove()
-    layout = [["table", "losses"], ["table", "steep"], ["words", "words"]]
+    layout: Any = [["table", "losses"], ["table", "steep"], ["words", "words"]]
     panels = fig.subplot_mosaic(layout, width_ratios=(1.35, 1), height_ratios=(1, 1, 1.2))
     _plot_table(panels["table"], config, result)
     _plot_losses(panels["losses"], config, result)

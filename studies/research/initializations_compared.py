@@ -28,6 +28,7 @@ arXiv:1312.6120; Balduzzi et al. (2017), arXiv:1702.08591, for looks-linear.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -232,7 +233,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     title = "Fifty layers need a gradient of one length in all layers, and a narrow spectrum besides"
     fig, axes = plotting.figure(1, 1, title, width=13.5, height=11.0)
     axes[0, 0].remove()
-    layout = [
+    layout: Any = [
         ["shallow", "shallow", "shallow", "deep", "deep", "deep"],
         ["span", "span", "spread", "spread", "curves", "curves"],
     ]
