@@ -154,10 +154,10 @@ class _OverTime:
     def __call__(self, cell: Partial, inputs: Array) -> Array:
         def step(state, u):
             state = cell(state, u)
-            return state, _output(state) if self.every else None
+            return state, _output(state)
 
         last, states = jax.lax.scan(step, initial_state(cell), inputs)
-        return states if self.every else _output(last)
+        return states if self.every else _output(last)  # a jitted program drops the states that nobody reads
 
 
 def _output(state):

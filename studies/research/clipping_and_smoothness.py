@@ -196,8 +196,8 @@ def _pairs(result):
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = [values.argsort().argsort() for values in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.stack([values.argsort().argsort() for values in (a, b)])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _slope(log_gradient: np.ndarray, log_smoothness: np.ndarray) -> float:
