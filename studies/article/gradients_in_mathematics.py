@@ -401,7 +401,7 @@ def _plot_price(ax, result) -> None:
     plotting.theory(ax, weights, np.full(len(weights), 8 / 3), "theory: 8/3", 6, linestyle="--")
     ax.plot(weights, result["gradient_cost"], "o", color=plotting.COLOURS[6], label="reverse mode, all weights at once")
     ax.set(xscale="log", yscale="log", xlabel="weights", ylabel="work (evaluations of the loss)", ylim=(1, 1e8))
-    ax.set_title("3. A gradient costs 8/3 evaluations for any number of weights")
+    ax.set_title("3. A gradient costs 8/3 evaluations of the loss")
     ax.legend(loc="upper left")
 
 

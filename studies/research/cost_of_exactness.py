@@ -1,4 +1,4 @@
-"""What exactness costs: every singular value of a deep product, beside the ways that lose most
+"""What exactness costs: every singular value of a deep product, and the ways that lose most
 
 How much longer does it take to get all singular values of a product of many layers right than to get most of them
 wrong?

@@ -1,4 +1,4 @@
-"""Turn the weight scale: every network has its own edge between vanishing and exploding, and some have none
+"""Turn the weight scale: a network has its own edge between vanishing and exploding
 
 Which weight scale keeps the gradient of a deep network, and what else changes when it is turned?
 
