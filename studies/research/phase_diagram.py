@@ -244,9 +244,8 @@ def plot(config: Config, result: dict[str, np.ndarray]):
             if quantity == "gain":
                 mesh = here.background(ax, weights, biases, log_gain)
             else:
-                mesh = ax.pcolormesh(
-                    weights, biases, (logs if quantity != "correlation" else values).T, rasterized=True
-                )
+                shown, most = (values, 1.0) if quantity == "correlation" else (logs, 2.0)
+                mesh = ax.pcolormesh(weights, biases, shown.T, vmin=0.0, vmax=most, rasterized=True)
                 ax.contour(weights, biases, np.ma.masked_invalid(log_gain.T), levels=[0.0], colors="black")
             label = {"gain": "log10 chi_1", "correlation_scale": "log10 ξ (correlation)", "correlation": "c*"}[quantity]
             ax.set(title=f"{name.replace('_', ' ')}: {label}", xlabel="weight scale σw", ylabel="bias scale σb")
