@@ -1,4 +1,4 @@
-"""The README's code runs as it stands."""
+"""The README's code runs as it stands, and its links lead to claims that stand on the page."""
 
 import re
 from pathlib import Path
@@ -20,3 +20,10 @@ def test_the_code_of_the_readme_runs():
     names |= {"loss": lambda y: jnp.mean(y**2), "batch": jax.random.normal(jax.random.key(2), (4, 64))}
     exec(debugging, names)
     assert names["norms"].shape == (200,) and np.isfinite(names["signal"]).all() and 0 <= names["worst"] < 200
+
+
+def test_every_link_to_a_claim_lands():
+    page = (README.parent / "figures" / "index.html").read_text(encoding="utf-8")
+    anchors = re.findall(r"figures/index\.html#([^)\s]+)", README.read_text(encoding="utf-8"))
+    assert len(anchors) >= 20
+    assert not set(anchors) - set(re.findall(r'id="([^"]+)"', page))
