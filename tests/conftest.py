@@ -4,6 +4,8 @@ import os
 
 # two workers with two BLAS threads each on two cores wait for each other: a 256 x 256 SVD then takes 1 s, not 10 ms
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# with two threads XLA's programs that draw orthogonal weights can wait for each other for ever
+os.environ.setdefault("NPROC", "16")
 
 import jax
 import pytest

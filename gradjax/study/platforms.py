@@ -5,6 +5,7 @@ A study's command line owns its process, so it may set jax's configuration; noth
 
 import functools
 import importlib.metadata
+import os
 import platform as host
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import gradjax
 from gradjax.study.files import sha256
 from gradjax.study.usage import UsageError
 
+THREADS = 16  # of XLA on a CPU, at least: with two, programs that draw orthogonal weights wait for each other for ever
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "matplotlib", "scikit-learn")
 
 
@@ -33,6 +35,8 @@ def start(platform: str, x64: bool | None) -> None:
         # jax, and overrules a JAX_PLATFORMS from the environment.
         jax.config.update("jax_platforms", "cpu" if platform == "cpu" else "")
     jax.config.update("jax_enable_x64", platform != "tpu" if x64 is None else x64)
+    if (os.cpu_count() or 1) < THREADS:
+        os.environ.setdefault("NPROC", str(THREADS))  # read when the backend starts
     try:
         found = jax.default_backend()
     except (AssertionError, RuntimeError) as error:  # a bare AssertionError where JAX_PLATFORMS=cuda meets no GPU

@@ -72,7 +72,7 @@ class Config:
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(points=101, steps=1500, seeds=50), "full": Config()}
+PRESETS = {"quick": Config(points=101, steps=1500, seeds=120), "full": Config()}
 PLANTS = {  # the unit starts at 0.6; no clip acts; descents start where no wall is; the control has a wall
     "other_start": ("wall: place", "wall: growth", "wall: no fold"),
     "idle_clip": ("clipped: stays", "clipped: learns"),
