@@ -53,6 +53,7 @@ ISOMETRIC = (1.189, 1e-3)  # weight and bias variance of a critical tanh network
 NO_CLIP, CLIP = 1e30, 1.0
 FACTOR = 6  # times ξ_c
 TRAINED, TARGET = 0.5, 1.0  # test accuracy; training loss
+SHALLOW = 0.85  # test accuracy of four layers, at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +230,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     ordered = (mean + 2 * error)[-1, 0, 1]
     slow = np.minimum(np.median(result["isometric_time"][:, :, 0, 0], axis=-1), config.steps)  # (depth, kernel)
     rows = [
-        ("control: shallow trains", (mean - 2 * error)[0].min(), ">=", TRAINED, 0.0,
+        ("control: shallow trains", (mean - 2 * error)[0].min(), ">=", SHALLOW, 0.0,
          "with four layers every tanh network trains, to at least {measured:.2f}"),
         ("critical: trains", (mean - 2 * error)[middle, critical, 0], ">=", TRAINED, 0.0,
          f"at the critical weight scale {config.depths[middle]} layers train, to at least {{measured:.2f}}"),
