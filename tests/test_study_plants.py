@@ -16,6 +16,7 @@ PROJECT = contract.discover(Path(__file__).resolve().parents[1] / "studies")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("study", PROJECT, ids=lambda study: study.name)
 def test_a_plant_makes_its_claims_fail_and_nothing_fails_without_one(study, x64):
     module = study.module

@@ -159,7 +159,7 @@ def _networks(keys, width: int, depth: int, activation, weight_std, bias_std, ke
             ]
             flat = jax.random.uniform(key, (width, width), minval=-1.0, maxval=1.0) * math.sqrt(3)
             w = weight_std / math.sqrt(width) * jnp.where(uniform, flat, draws[0])
-            masks = jax.random.bernoulli(jax.random.fold_in(key, 1), keep, (2, width)) / keep
+            masks = jax.random.bernoulli(jax.random.fold_in(key, 1), keep, (2, width)).astype(h.dtype) / keep
 
             def function(h, mask=masks[0]):
                 return (mask * phi(h)) @ w + bias_std * draws[1]
