@@ -113,7 +113,7 @@ def _try_step(state: State, orders: Orders, plan: Plan) -> State:
         spent=jnp.where(accepted, spent, state.spent),
         stuck=~accepted & (length == 1),
         product=_choose(accepted, after, state.product),
-        kept=_keep(state.kept, _as_graded(after), end, accepted, orders),
+        kept=_keep(state.kept, after, end, accepted, orders),
     )
 
 
@@ -134,13 +134,19 @@ def _safe_if_stuck(state: State, orders: Orders, explore) -> State:
     return lax.while_loop(lambda state: state.stuck, absorb, state)
 
 
-def _keep(kept: Graded, product: Graded, end: Array, really: Array, orders: Orders) -> Graded:
+def _keep(kept: Graded, product, end: Array, really: Array, orders: Orders) -> Graded:
     """The store with the product in its place, if `end` layers is a wanted depth."""
     if kept.right.shape[0] == 0:
         return kept
-    wanted = really & (orders.stops[end - 1] == end)
-    slot = jnp.where(wanted, orders.slots[end - 1], kept.right.shape[0])
-    return jax.tree.map(lambda all_, leaf: all_.at[slot].set(leaf, mode="drop"), kept, product)
+    wanted, slot = really & (orders.stops[end - 1] == end), orders.slots[end - 1]
+
+    def store(state):
+        graded = product if isinstance(product, Graded) else _as_graded(product)
+        found = jax.tree.map(lambda all_, leaf: all_.at[slot].set(leaf, mode="drop"), state[1], graded)
+        return jnp.zeros_like(wanted), found
+
+    # a loop of one turn or none: most steps end at no wanted depth, and a product is large
+    return lax.while_loop(lambda state: state[0], store, (wanted & (slot < kept.right.shape[0]), kept))[1]
 
 
 def _choose(condition: Array, a, b):
