@@ -197,7 +197,7 @@ def _pairs(result):
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     ranks = np.stack([values.argsort().argsort() for values in (a, b)])
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.atleast_2d(np.corrcoef(ranks))[0, 1])
 
 
 def _slope(log_gradient: np.ndarray, log_smoothness: np.ndarray) -> float:
