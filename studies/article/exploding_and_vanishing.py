@@ -80,9 +80,10 @@ e^{expected slope: tanh, σw = 2.5:.2f}. A network of ten layers has the same fa
 the straight lines of the sigmoid stands the quarter: e^{slope: sigmoid, σw = 1:.2f} a layer.
 
 Answer: The gradient of an early layer is the product of the slopes of all layers behind it, and a product of many
-numbers of about the same size is a power. If each layer stretches by 1.1, a hundred of them stretch by 1.1^100, about
-14 thousand; if each shrinks to 0.9, a hundred leave one part in 38 thousand. So gradients explode where the layers
-stretch a little on average, vanish where they shrink a little, and survive only where the average factor is 1.
+numbers of about the same size is a power. If each layer stretches by {one weight: 1.1:.1f}, a hundred of them stretch
+{a hundred of 1.1:.0f}-fold; if each shrinks to {one weight: 0.9:.1f}, a hundred leave one part in
+{a hundred of 0.9:.0f}. So gradients explode where the layers stretch a little on average, vanish where they shrink a
+little, and survive only where the average factor is 1.
 
 Two controls, where nothing may happen: the weight 1, and a network of orthogonal matrices without any bend.
 
@@ -148,7 +149,14 @@ class Config:
 
 PRESETS = {"quick": Config(width=96, seeds=4), "full": Config()}
 PLANTS = {  # 1.2 times the stated variance; 1.2 χ for χ; tanh where the text says sigmoid; orthogonal for Gaussian
-    "weight_variance": (*CHAINS, "Gaussian: mean square", "orthogonal: mean square", "orthogonal: all"),
+    "weight_variance": (
+        *CHAINS,
+        "a hundred of 1.1",
+        "a hundred of 0.9",
+        "Gaussian: mean square",
+        "orthogonal: mean square",
+        "orthogonal: all",
+    ),
     "wrong_gain": (*(f"slope: {pair}" for pair in PAIRS), "depth alone"),
     "wrong_bend": ("steepest sigmoid", "slopes multiply", "sigmoid, weight 1", "sigmoid, weight 2"),
     "orthogonal": ("Gaussian: typical", "Gaussian: the largest do not multiply"),
@@ -236,6 +244,11 @@ def _chain_claims(config: Config, result) -> list[Claim]:
         worst = 1 + np.argmax(np.abs(logs - np.arange(len(logs)) * math.log(factor))[1:])
         words = f"{name}: each layer multiplies the slope by {factor:.3g}, at every depth up to {len(logs) - 1}"
         found.append(Claim(name, math.exp(logs[worst] / worst), factor, eps * factor, "chain rule", "=", words))
+    ends = dict(zip(CHAINS, np.abs(result["chains"][:, 100]), strict=True))
+    for factor, words in ((1.1, "a hundred layers of 1.1 stretch {measured:.0f}-fold"),
+                          (0.9, "a hundred layers of 0.9 leave one part in {measured:.0f}")):  # fmt: skip
+        measured, power = math.exp(ends[f"one weight: {factor}"]), factor ** math.copysign(100, factor - 1)
+        found.append(Claim(f"a hundred of {factor}", measured, power, 100 * eps * power, "w^L", "=", words))
     (measured, by_hand), deepest = result["random_chain"], max(config.depths)
     words = "through sigmoids with random weights `jax.grad` gives e^({measured:.2f}), as does the product of slopes"
     found.append(Claim("slopes multiply", measured, by_hand, eps * deepest * abs(by_hand), "chain rule", "=", words))
