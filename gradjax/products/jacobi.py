@@ -117,17 +117,20 @@ def _dense(scale: Wide, right: Array) -> Wide:
     return Wide(values.mantissa, values.exponent + top)
 
 
-def orthogonalized(scale: Wide, right: Array, settled: Array | float) -> Columns:
-    """diag(scale) · right made a diagonal of singular values times orthonormal rows, in descending order."""
+def orthogonalized(scale: Wide, right: Array, settled: Array | float, more: int = 0) -> Columns:
+    """diag(scale) · right made a diagonal of singular values times orthonormal rows, in descending order.
+
+    more: passes after the values have settled, when the vectors have half the digits only.
+    """
     columns = unit_columns(right, scale)
     if scale.mantissa.shape[0] % 2:
         columns = Columns(jnp.pad(columns.unit, ((0, 1), (0, 0))), wide.append_zero(columns.scale))
 
     pairs = angles(*columns)
     final = lax.while_loop(
-        lambda state: ~(state.pairs.unsettled <= settled) & (state.passes < MAX_PASSES),
-        _closer_to_orthogonal,
-        Progress(columns, pairs, pairs.crowded, jnp.int32(0)),
+        lambda state: (~(state.pairs.unsettled <= settled) | (state.more > 0)) & (state.passes < MAX_PASSES),
+        lambda state: _closer_to_orthogonal(state, settled),
+        Progress(columns, pairs, pairs.crowded, jnp.int32(more), jnp.int32(0)),
     ).columns
     order = wide.argsort_descending(final.scale)[: scale.mantissa.shape[0]]
     return Columns(final.unit[order], final.scale[order])
@@ -139,10 +142,11 @@ class Progress(NamedTuple):
     columns: Columns
     pairs: Angles
     crowded: Array
+    more: Array  # passes to make after settling
     passes: Array
 
 
-def _closer_to_orthogonal(state: Progress) -> Progress:
+def _closer_to_orthogonal(state: Progress, settled: Array | float) -> Progress:
     """All pairs turned at once, or one by one where some column has too much to turn."""
     # loops of one turn or none, which `vmap` runs only when some member needs them; a cond would always run both
     _, columns = lax.while_loop(
@@ -156,7 +160,8 @@ def _closer_to_orthogonal(state: Progress) -> Progress:
         (~state.crowded, columns),
     )
     pairs = angles(*columns)
-    return Progress(columns, pairs, pairs.crowded, state.passes + 1)
+    more = state.more - (state.pairs.unsettled <= settled).astype(jnp.int32)
+    return Progress(columns, pairs, pairs.crowded, more, state.passes + 1)
 
 
 def graded_right(product: Graded) -> tuple[Wide, Array]:
@@ -175,6 +180,5 @@ def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
 
     Without the sweeps first: each of them exchanges the left and right vectors.
     """
-    columns = orthogonalized(*graded_right(product), float(jnp.finfo(product.right.dtype).eps))
-    columns = unit_columns(turned(columns.unit, angles(*columns)), columns.scale)  # settled values: half the digits yet
+    columns = orthogonalized(*graded_right(product), float(jnp.finfo(product.right.dtype).eps), more=1)
     return wide.log(columns.scale), columns.unit
