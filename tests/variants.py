@@ -7,7 +7,7 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, unroll
-from gradjax.layers import batch_norm, block, dense, gated, layer_norm, residual, rms_norm
+from gradjax.layers import batch_norm, block, convolution, dense, gated, layer_norm, pool, residual, rms_norm
 from gradjax.layers import compose as in_one
 from gradjax.networks import mlp, recurrent
 
@@ -83,6 +83,19 @@ def coupled_blocks(dtype):
     return [*layers, gated(keys[2], 3, normalized, dtype=dtype)], vector(dtype, 12).reshape(4, 3)
 
 
+def convolutional(taps, padding):
+    """Convolutions, two of one shape as a Stack, then the mean over positions and a readout."""
+
+    def make(dtype):
+        keys, shape = jax.random.split(KEY, 4), (4, 3)[: len(taps)]
+        like = (taps, "tanh", "lecun_normal", "normal", dtype)
+        deeper = Stack(jax.vmap(lambda key: convolution(key, 3, 3, *like, padding=padding))(keys[:2]))
+        first = convolution(keys[2], 2, 3, *like, padding=padding)
+        return [first, deeper, pool, dense(keys[3], 3, 2, dtype=dtype)], vector(dtype, 24).reshape(-1, *shape[1:], 2)
+
+    return make
+
+
 def equinox_model(dtype):
     keys = jax.random.split(KEY, 2)
     return [
@@ -115,6 +128,8 @@ VARIANTS = {
     "normalized_batch": normalized_batch,
     "shortcuts": shortcuts,
     "coupled_blocks": coupled_blocks,
+    "convolution_1d": convolutional((3,), "circular"),
+    "convolution_2d": convolutional((3, 2), "zero"),
     "reverse_only": lambda dtype: ([reverse_only, Partial(jnp.multiply, vector(dtype)), jnp.tanh], vector(dtype)),
     "equinox": equinox_model,
     "nnx": nnx_model,

@@ -2,6 +2,7 @@
 
 from gradjax.layers.blocks import BLOCKS, block
 from gradjax.layers.composition import compose
+from gradjax.layers.convolution import Convolution, convolution, pool
 from gradjax.layers.dense import Dense, dense
 from gradjax.layers.gated import gated, gates, through_gates
 from gradjax.layers.normalization import Normalization, batch_norm, layer_norm, rms_norm
@@ -11,6 +12,7 @@ from gradjax.layers.supervised import close_heads, open_heads, supervised
 
 __all__ = [
     "BLOCKS",
+    "Convolution",
     "Dense",
     "Normalization",
     "at_each_step",
@@ -18,6 +20,7 @@ __all__ = [
     "block",
     "close_heads",
     "compose",
+    "convolution",
     "dense",
     "gated",
     "gates",
@@ -25,6 +28,7 @@ __all__ = [
     "layer_norm",
     "open_heads",
     "over_time",
+    "pool",
     "recurrent",
     "residual",
     "rms_norm",
