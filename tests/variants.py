@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from gradjax.chain import Coupled, Stack, unroll
 from gradjax.layers import batch_norm, block, convolution, dense, gated, layer_norm, pool, residual, rms_norm
 from gradjax.layers import compose as in_one
-from gradjax.networks import mlp, recurrent
+from gradjax.networks import mlp, recurrent, transformer
 
 KEY = jax.random.key(3)
 
@@ -96,6 +96,16 @@ def convolutional(taps, padding):
     return make
 
 
+def with_attention(**options):
+    """Three tokens through two transformer blocks."""
+
+    def make(dtype):
+        layers = transformer(KEY, depth=2, width=4, heads=2, tokens=3, hidden=5, dtype=dtype, **options)
+        return layers, vector(dtype, 12).reshape(3, 4)
+
+    return make
+
+
 def equinox_model(dtype):
     keys = jax.random.split(KEY, 2)
     return [
@@ -130,6 +140,8 @@ VARIANTS = {
     "coupled_blocks": coupled_blocks,
     "convolution_1d": convolutional((3,), "circular"),
     "convolution_2d": convolutional((3, 2), "zero"),
+    "pre_ln": with_attention(outputs=2, qk_norm=True),
+    "post_ln": with_attention(norm="post", mlp="swiglu", causal=True, normalization="rms_norm"),
     "reverse_only": lambda dtype: ([reverse_only, Partial(jnp.multiply, vector(dtype)), jnp.tanh], vector(dtype)),
     "equinox": equinox_model,
     "nnx": nnx_model,

@@ -1,27 +1,37 @@
 """Layers: pure functions `apply(parameters, activation)`, made callable pytrees by `jax.tree_util.Partial`."""
 
+from gradjax.layers.attention import Attention, attention, attention_logits
 from gradjax.layers.blocks import BLOCKS, block
 from gradjax.layers.composition import compose
 from gradjax.layers.convolution import Convolution, convolution, pool
 from gradjax.layers.dense import Dense, dense
+from gradjax.layers.feed_forward import FEED_FORWARDS, FeedForward, feed_forward
 from gradjax.layers.gated import gated, gates, through_gates
 from gradjax.layers.normalization import Normalization, batch_norm, layer_norm, rms_norm
 from gradjax.layers.recurrent import at_each_step, initial_state, over_time, recurrent
 from gradjax.layers.residual import residual
 from gradjax.layers.supervised import close_heads, open_heads, supervised
+from gradjax.layers.transformer import ARRANGEMENTS, transformer_block
 
 __all__ = [
+    "ARRANGEMENTS",
     "BLOCKS",
+    "FEED_FORWARDS",
+    "Attention",
     "Convolution",
     "Dense",
+    "FeedForward",
     "Normalization",
     "at_each_step",
+    "attention",
+    "attention_logits",
     "batch_norm",
     "block",
     "close_heads",
     "compose",
     "convolution",
     "dense",
+    "feed_forward",
     "gated",
     "gates",
     "initial_state",
@@ -34,4 +44,5 @@ __all__ = [
     "rms_norm",
     "supervised",
     "through_gates",
+    "transformer_block",
 ]

@@ -1,6 +1,6 @@
-"""The skip connection: what a layer computes is added to what it was given, h ↦ h + a F(h).
+"""The skip connection: what a layer computes is added to what it was given, h ↦ c h + a F(h).
 
-Its Jacobian is 1 + a F'(h): the gradient has a way past every layer, on which nothing is multiplied.
+Its Jacobian is c + a F'(h): with c = 1 the gradient has a way past every layer, on which nothing is multiplied.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,10 @@ from gradjax.layers.composition import compose, couples
 from gradjax.numerics import is_concrete
 
 
-def residual(branch: Callable | Sequence[Callable], scale=1.0, *, learned: bool = False, dtype=jnp.float32) -> Callable:
-    """A layer with a skip connection around it, the callable pytree h ↦ h + a F(h).
+def residual(
+    branch: Callable | Sequence[Callable], scale=1.0, *, learned: bool = False, dtype=jnp.float32, carry=1.0
+) -> Callable:
+    """A layer with a skip connection around it, the callable pytree h ↦ c h + a F(h).
 
     Args:
         branch: F, a layer or a sequence of layers that keeps the activation's shape.
@@ -23,6 +25,7 @@ def residual(branch: Callable | Sequence[Callable], scale=1.0, *, learned: bool 
             change, 0 with `learned` for SkipInit and ReZero.
         learned: whether a is a parameter; otherwise it is a constant that training leaves alone.
         dtype: of a learnt a.
+        carry: c, a finite number: above 1 in DeepNorm, which normalizes the sum.
 
     Raises:
         ValueError: a scale that is no finite number; when called, a branch that changes the activation's shape.
@@ -32,16 +35,17 @@ def residual(branch: Callable | Sequence[Callable], scale=1.0, *, learned: bool 
     >>> print(residual(lambda h: 10 * h, 0.5)(jnp.array([1.0, -2.0])))
     [  6. -12.]
     """
-    if np.shape(scale) != () or (is_concrete(scale) and not np.isfinite(scale)):
-        raise ValueError(f"scale is {scale!r}, expected one finite number")
+    for name, number in (("scale", scale), ("carry", carry)):
+        if np.shape(number) != () or (is_concrete(number) and not np.isfinite(number)):
+            raise ValueError(f"{name} is {number!r}, expected one finite number")
     body = compose(branch)
-    layer = Partial(_past, body, jnp.asarray(scale, dtype) if learned else Constant(scale))
+    layer = Partial(_past, body, jnp.asarray(scale, dtype) if learned else Constant(scale), Constant(carry))
     return Coupled(layer) if couples(body) else layer
 
 
-def _past(branch, scale, h):
+def _past(branch, scale, carry, h):
     a, f = scale.value if isinstance(scale, Constant) else scale, branch(h)
     if describe(f) != describe(h):
         raise ValueError(f"the branch maps {describe(h)} to {describe(f)}, expected the same shape: it is added to h")
     # a constant drawn for each depth of a Stack has lost its weak type: float64 beside float32 activations under x64
-    return h + jnp.asarray(a).astype(h.dtype) * f
+    return jnp.asarray(carry.value).astype(h.dtype) * h + jnp.asarray(a).astype(h.dtype) * f

@@ -1,7 +1,4 @@
-"""Networks: layers composed into the sequences that every analysis takes.
-
-Layers of one shape are one `Stack`, so that the program of a network of constant width does not grow with its depth.
-"""
+"""Fully connected networks: of any widths, and deep ones of one width with blocks of a chosen form."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -13,7 +10,7 @@ from jax import Array
 from gradjax import activations, initializers
 from gradjax.chain import Stack
 from gradjax.layers import block, dense
-from gradjax.layers import recurrent as recurrent
+from gradjax.networks.admission import admit_dtype, admit_sizes
 from gradjax.numerics import as_key
 
 
@@ -49,8 +46,8 @@ def mlp(
     >>> [type(layer).__name__ for layer in layers]
     ['Partial', 'Stack', 'Partial']
     """
-    key, sizes, depth = as_key(key), _admit_sizes(sizes), len(sizes) - 1
-    dtype = _admit_dtype(dtype)
+    key, sizes, depth = as_key(key), admit_sizes(sizes), len(sizes) - 1
+    dtype = admit_dtype(dtype)
     phis = [activations.resolve(a) for a in _one_a_layer("activation", activation, depth - 1)]
     phis.append(activations.resolve(final_activation))
     kernels = [initializers.resolve(a) for a in _one_a_layer("kernel_init", kernel_init, depth)]
@@ -98,7 +95,7 @@ def deep(
     >>> print(len(layers[1]), layers[2](layers[1](layers[0](jnp.ones(3)))).shape)
     8 (2,)
     """
-    sizes, dtype = _admit_sizes(sizes), _admit_dtype(dtype)
+    sizes, dtype = admit_sizes(sizes), admit_dtype(dtype)
     if len(sizes) != 3:
         raise ValueError(f"sizes is {sizes}, expected three: (inputs, width, outputs)")
     if int(depth) != depth or depth < 3:
@@ -119,22 +116,6 @@ def _layers_alike(keys: Array, plan: tuple, dtype):
     return one(keys[0]) if len(keys) == 1 else Stack(jax.vmap(one)(keys))
 
 
-def _admit_sizes(sizes: Sequence[int]) -> list[int]:
-    sizes = list(sizes)
-    if len(sizes) < 2:
-        raise ValueError(f"sizes is {sizes}, expected at least two widths (n_0, ..., n_L)")
-    for index, n in enumerate(sizes):
-        if int(n) != n or n < 1:
-            raise ValueError(f"sizes[{index}] is {n!r}, expected a whole number >= 1")
-    return [int(n) for n in sizes]
-
-
-def _admit_dtype(dtype):
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype is {jnp.dtype(dtype).name}, expected a floating type such as float32")
-    return dtype
-
-
 def _one_a_layer(name: str, candidates, depth: int) -> list:
     if isinstance(candidates, str) or callable(candidates):
         return [candidates] * depth
@@ -142,6 +123,3 @@ def _one_a_layer(name: str, candidates, depth: int) -> list:
     if len(candidates) != depth:
         raise ValueError(f"{name} has {len(candidates)} entries, expected one name or callable, or {depth}")
     return candidates
-
-
-ARCHITECTURES: dict[str, Callable] = {"mlp": mlp, "deep": deep}
