@@ -21,7 +21,8 @@ Look: only with batch-norm; a plain network keeps {plain: correlation at 8 layer
 signals have become alike.
 
 Here: a batch of exactly unrelated inputs, exact gradients of one random output with respect to each at every depth,
-and the correlation over all pairs; batch statistics count as constants.
+and the correlation over all pairs; batch statistics count as constants. And the paper's own setting: networks of one
+input x between -2 and 2, 24 layers of width 200, whose slopes at x and at x + d are correlated over many networks.
 
 Reference: Balduzzi, Frean, Leary, Lewis, Ma, McWilliams (2017), The Shattered Gradients Problem, arXiv:1702.08591.
 """
@@ -64,6 +65,9 @@ LAYERS = {  # name -> (signal of the batch, weights) -> signal
     "residual, batch-norm": lambda x, weights: x + _relu(_normalized(x), weights),
     "linear (control)": lambda x, weights: x @ weights,
 }
+LINE = np.arange(-2, 2, 1 / 64)  # the inputs of the paper's one-dimensional networks
+APART = (1, 8, 32, 64)  # steps of LINE between two inputs: distances 1/64, 1/8, 1/2, 1
+KINDS = ("he", "glorot", "batch-norm")  # weights of those networks; the last: He's, normalized
 PLANTED = {  # fault -> which design stands for which
     "normalized": {"plain": "batch-norm", "residual": "batch-norm", "linear (control)": "plain"},
     "not_normalized": {"batch-norm": "plain", "residual, batch-norm": "residual"},
@@ -84,20 +88,31 @@ class Config:
     """Outputs of each network whose gradients are compared, at every depth."""
     seeds: int = 16
     """Networks a design: the points' spread, and the tolerance of the claims."""
+    line_width: int = 200
+    """Units a layer of the networks of one input, as in the paper."""
+    line_depth: int = 24
+    """Their layers, as in the paper."""
+    line_seeds: int = 64
+    """Those networks, a kind: their slopes are compared over the networks, not over the inputs."""
     seed: int = 0
     """The first of the seeds."""
     plant: str = ""
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(width=128, batch=48, depths=(1, 4, 8), readouts=4, seeds=12), "full": Config()}
+PRESETS = {
+    "quick": Config(width=128, batch=48, depths=(1, 4, 8), readouts=4, seeds=12, line_seeds=16),
+    "full": Config(),
+}
 PLANTS = {  # a design measured in another's place; ordinary weights in the place of the mirrored ones
     "normalized": (
         "plain: correlation at 8 layers", "plain: power of depth", "residual: one block",
         "residual: correlation at 8 blocks", "linear control",
+        "line, he: distance 1/64", "line, he: distance 1/8", "line, glorot: distance 1/64",
     ),
     "not_normalized": (
         "batch-norm: factor of a layer", "batch-norm: signals", "residual with batch-norm: power of depth",
+        "line, batch-norm: distance 1/64",
     ),
     "not_mirrored": ("looks linear: departure from orthogonal",),
 }  # fmt: skip
@@ -116,6 +131,8 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         "signal_correlation": signals,
         "theory": _theory(config),
         "mirrored": _mirrored(config),
+        "line": np.array([_along_a_line(config, kind) for kind in progress(KINDS, "lines")]),
+        "line_theory": np.array([_line_theory(config, kind) for kind in KINDS]),
     }
 
 
@@ -146,6 +163,64 @@ def _correlations(design, width: int, batch: int, depths: tuple[int, ...], reado
         return _mean_cosine(jax.vmap(lambda v: gradient(k, v), out_axes=1)(units).reshape(batch, -1))
 
     return jax.lax.map(alike, np.arange(len(depths))), jax.vmap(_mean_cosine)(hidden)
+
+
+def _along_a_line(config: Config, kind: str) -> np.ndarray:
+    """Correlation of the slopes at two inputs of each distance, over networks and their outputs, (groups, distances).
+
+    One number for each eighth of the networks: their spread is the error.
+    """
+    kind = {"normalized": "batch-norm", "not_normalized": "he"}.get(config.plant, kind)
+    keys = jax.random.split(jax.random.key(config.seed + 1), config.line_seeds)
+    slopes = np.asarray(_slopes(keys, kind, config.line_width, config.line_depth), np.float64)
+    groups = slopes.reshape(8, -1, *slopes.shape[1:])
+    products = [np.sum(groups[:, :, :-k] * groups[:, :, k:], axis=(1, 3)) for k in APART]
+    squares = np.sum(groups**2, axis=(1, 3))
+    pairs = zip(products, APART, strict=True)
+    return np.stack([(p / np.sqrt(squares[:, :-k] * squares[:, k:])).mean(axis=1) for p, k in pairs], axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _slopes(keys, kind: str, width: int, depth: int):
+    """dh/dx of every unit of the last layer at every x of LINE, (networks, inputs, units): one jvp."""
+
+    def draw(key, fan_in: int):
+        std = math.sqrt(2 / (fan_in + width) if kind == "glorot" else 2 / fan_in)
+        kernel, bias = jax.random.split(key)
+        return std * jax.random.normal(kernel, (fan_in, width), FLOAT), std * jax.random.normal(bias, (1, width), FLOAT)
+
+    def gate(h):
+        return jax.nn.relu(_normalized(h) if kind == "batch-norm" else h)
+
+    def one(key):
+        first, *above = draw(key, 1), jax.random.split(jax.random.fold_in(key, 1), depth - 1)
+
+        def layer(h, key):
+            kernel, bias = draw(key, width)
+            return gate(h) @ kernel + (bias if kind == "glorot" else 0.0), None  # He's: a bias in the first layer only
+
+        def network(x):
+            return gate(jax.lax.scan(layer, x @ first[0] + first[1], above[0])[0])
+
+        x = jnp.asarray(LINE[:, None], FLOAT)
+        return jax.jvp(network, (x,), (jnp.ones_like(x),))[1]
+
+    return jax.lax.map(one, keys)
+
+
+def _line_theory(config: Config, kind: str) -> list[float]:
+    """The same at infinite width, by the arc-cosine kernel; with batch-norm slopes are unrelated."""
+    if kind == "batch-norm":
+        return [0.0] * len(APART)
+    weight, bias = (1.0, 1 / config.line_width) if kind == "glorot" else (2.0, 0.0)
+    kernel, correlation = 1 + np.outer(LINE, LINE), np.ones((len(LINE), len(LINE)))
+    kernel = kernel * (2 / (1 + config.line_width) if kind == "glorot" else 2.0)
+    for _ in range(config.line_depth):
+        size = np.sqrt(np.outer(np.diag(kernel), np.diag(kernel)))
+        angle = np.arccos(np.clip(kernel / size, -1, 1))
+        correlation *= 1 - angle / math.pi
+        kernel = weight * size * (np.sin(angle) + (math.pi - angle) * np.cos(angle)) / (2 * math.pi) + bias
+    return [float(np.diagonal(correlation, k).mean()) for k in APART]
 
 
 def _mean_cosine(rows):
@@ -227,15 +302,36 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         Claim("looks linear: departure from orthogonal", float(np.abs(np.log(result["mirrored"])).max()), 0.0,
               1e-6 * max(config.depths), paper,
               statement="mirrored weights: all singular values within {measured:.0e} of 1"),
+        *_line_claims(config, result, paper),
     ]  # fmt: skip
+
+
+def _line_claims(config: Config, result: dict[str, np.ndarray], paper: str) -> list[Claim]:
+    """Four standard errors over eighths of the networks; for He's weights 4 depth / width of what theory leaves to 1,
+    for batch-norm 8 / inputs, since it takes the mean and the size of the whole line out of every layer."""
+    found, theory = [], result["line_theory"]
+    finite = min(1.0, 4 * config.line_depth / config.line_width)
+    rows = (
+        ("he", "1/64", float(theory[0, 0]), finite * (1 - float(theory[0, 0])), "="),
+        ("he", "1/8", float(theory[0, 1]), finite * (1 - float(theory[0, 1])), "="),
+        ("glorot", "1/64", 0.95, 0.0, ">="),  # theory's 0.987 leaves out that biases add up in layers of finite width
+        ("batch-norm", "1/64", 0.0, 8 / len(LINE), "="),
+    )
+    for kind, distance, expected, slack, relation in rows:
+        groups = result["line"][KINDS.index(kind)][:, 0 if distance == "1/64" else 1]
+        error = 4 * float(groups.std(ddof=1)) / math.sqrt(len(groups))
+        words = f"one input, {kind}: the slopes at points {distance} apart have the correlation {{measured:.3f}}"
+        name = f"line, {kind}: distance {distance}"
+        found.append(Claim(name, groups.mean(), expected, error + slack, paper, relation, words))
+    return found
 
 
 def plot(config: Config, result: dict[str, np.ndarray]):
     """Gradient correlation with depth, linear and double logarithmic, and the signals' correlation that explains it."""
     fig, axes = plotting.figure(
-        1, 3, "Gradients at two inputs: alike in plain networks, unrelated under batch-norm", width=13
+        1, 4, "Gradients at two inputs: alike in plain networks, unrelated under batch-norm", width=17
     )
-    depth, (left, middle, right) = result["depth"], axes[0]
+    depth, (left, middle, right, line) = result["depth"], axes[0]
     for row, name in enumerate(LAYERS):
         theory, found = result["theory"][row], result["gradient_correlation"][row]
         shown = theory > 2e-3  # below, the noise of two unrelated gradients
@@ -249,7 +345,13 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     middle.set(xscale="log", title="the same, both axes logarithmic: powers are straight")
     left.set_title(f"lines: theory; points: {config.seeds} networks, width {config.width}")
     right.set(xlabel="layers L", ylabel="correlation of the signals", title="why: signals become alike, or stay apart")
-    handles = [line for line in left.lines if str(line.get_label()) in (*LAYERS, "quoted: 2^-L")]
+    for row, name in enumerate(("He's weights", "Glorot's", "He's, batch-norm")):
+        plotting.theory(line, np.array(APART) / 64, result["line_theory"][row], f"theory: {name}", row)
+        plotting.measured(line, np.array(APART) / 64, result["line"][row], f"measured: {name}", row)
+    line.set(xscale="log", xlabel="distance of the two inputs", ylabel="correlation of the slopes dy/dx")
+    line.set_title(f"one input, {config.line_depth} layers of {config.line_width}")
+    line.legend(loc="upper right", fontsize=7)
+    handles = [item for item in left.lines if str(item.get_label()) in (*LAYERS, "quoted: 2^-L")]
     fig.legend(handles=[*handles, middle.lines[-1]], loc="outside lower center", ncols=7)
     return fig
 
