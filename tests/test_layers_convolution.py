@@ -26,7 +26,7 @@ def activation(positions, channels, dtype):
 def test_it_is_the_convolution_of_xla(shape, padding, precision):
     positions, taps = SHAPES[shape]
     dtype = jnp.dtype(precision)
-    layer = convolution(KEY, 3, 4, taps, "tanh", bias_init="normal", dtype=dtype, padding=padding)
+    layer = convolution(KEY, 3, 4, "tanh", bias_init="normal", dtype=dtype, taps=taps, padding=padding)
     h = activation(positions, 3, dtype)
     widths = [((k - 1) // 2, k // 2) for k in taps]
     wide = jnp.pad(h, [*widths, (0, 0)], mode="wrap" if padding == "circular" else "constant")
@@ -41,7 +41,7 @@ def test_it_is_the_convolution_of_xla(shape, padding, precision):
 def test_singular_values_of_a_circular_convolution_are_those_of_its_symbol(shape, x64):
     """Block-circulant: the Fourier transform turns it into one matrix Σ_t W_t e^(i ω t) for every frequency ω."""
     positions, taps = SHAPES[shape]
-    layer = convolution(KEY, 3, 3, taps, dtype=jnp.float64)
+    layer = convolution(KEY, 3, 3, taps=taps, dtype=jnp.float64)
     measured = np.linalg.svd(input_output_jacobian([layer], activation(positions, 3, jnp.float64)), compute_uv=False)
     symbols = []
     for frequency in itertools.product(*map(range, positions)):
@@ -58,14 +58,14 @@ def test_singular_values_of_a_circular_convolution_are_those_of_its_symbol(shape
 @pytest.mark.parametrize("padding", ["circular", "zero"])
 def test_delta_orthogonal_is_an_isometry(shape, padding, x64):
     positions, taps = SHAPES[shape]
-    layer = convolution(KEY, 3, 3, taps, "linear", "delta_orthogonal", dtype=jnp.float64, padding=padding)
+    layer = convolution(KEY, 3, 3, kernel_init="delta_orthogonal", dtype=jnp.float64, taps=taps, padding=padding)
     jacobian = input_output_jacobian([layer], activation(positions, 3, jnp.float64))
     np.testing.assert_allclose(np.linalg.svd(jacobian, compute_uv=False), 1, atol=1e-13)
 
 
 def test_the_gaussian_beside_it_has_the_same_mean_square_and_no_isometry(x64):
     """tr JᵀJ / n = σ² in the mean: each entry of W counts once at every position, variance σ² / (taps · channels)."""
-    layer = convolution(KEY, 48, 48, 3, "linear", mean_field(1.5), dtype=jnp.float64)
+    layer = convolution(KEY, 48, 48, kernel_init=mean_field(1.5), dtype=jnp.float64)
     values = np.linalg.svd(input_output_jacobian([layer], jnp.ones((4, 48), jnp.float64)), compute_uv=False)
     entries = 3 * 48 * 48
     np.testing.assert_allclose(np.mean(values**2), 1.5**2, rtol=5 * np.sqrt(2 / entries))
@@ -79,8 +79,8 @@ def test_pooling_is_the_mean_over_positions():
 
 REFUSED = {
     "padding is 'same', expected one of circular, zero": lambda: convolution(KEY, 1, 1, padding="same"),
-    "taps is 0, expected a whole number": lambda: convolution(KEY, 1, 1, 0),
-    "expected one or two extents": lambda: convolution(KEY, 1, 1, (3, 3, 3)),
+    "taps is 0, expected a whole number": lambda: convolution(KEY, 1, 1, taps=0),
+    "expected one or two extents": lambda: convolution(KEY, 1, 1, taps=(3, 3, 3)),
     "outputs is 0": lambda: convolution(KEY, 1, 0),
     "expected 1 axes of positions and 2": lambda: convolution(KEY, 2, 2)(jnp.ones((4, 3))),
 }

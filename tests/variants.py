@@ -7,9 +7,9 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, unroll
-from gradjax.layers import batch_norm, block, convolution, dense, gated, layer_norm, pool, residual, rms_norm
+from gradjax.layers import batch_norm, block, dense, gated, layer_norm, residual, rms_norm
 from gradjax.layers import compose as in_one
-from gradjax.networks import mlp, recurrent, transformer
+from gradjax.networks import convnet, mlp, recurrent, transformer
 
 KEY = jax.random.key(3)
 
@@ -83,15 +83,12 @@ def coupled_blocks(dtype):
     return [*layers, gated(keys[2], 3, normalized, dtype=dtype)], vector(dtype, 12).reshape(4, 3)
 
 
-def convolutional(taps, padding):
-    """Convolutions, two of one shape as a Stack, then the mean over positions and a readout."""
+def convolutional(taps, padding, kind):
+    """Convolutions in, in blocks and to a mean over the positions."""
 
     def make(dtype):
-        keys, shape = jax.random.split(KEY, 4), (4, 3)[: len(taps)]
-        like = (taps, "tanh", "lecun_normal", "normal", dtype)
-        deeper = Stack(jax.vmap(lambda key: convolution(key, 3, 3, *like, padding=padding))(keys[:2]))
-        first = convolution(keys[2], 2, 3, *like, padding=padding)
-        return [first, deeper, pool, dense(keys[3], 3, 2, dtype=dtype)], vector(dtype, 24).reshape(-1, *shape[1:], 2)
+        like = {"taps": taps, "padding": padding, "dtype": dtype, "bias_init": "normal"}
+        return convnet(KEY, (2, 3, 2), 4, kind, "tanh", **like), vector(dtype, 24).reshape((-1, 3, 2)[-len(taps) - 1 :])
 
     return make
 
@@ -138,8 +135,8 @@ VARIANTS = {
     "normalized_batch": normalized_batch,
     "shortcuts": shortcuts,
     "coupled_blocks": coupled_blocks,
-    "convolution_1d": convolutional((3,), "circular"),
-    "convolution_2d": convolutional((3, 2), "zero"),
+    "convolution_1d": convolutional((3,), "circular", "plain"),
+    "convolution_2d": convolutional((3, 2), "zero", "fixup"),
     "pre_ln": with_attention(outputs=2, qk_norm=True),
     "post_ln": with_attention(norm="post", mlp="swiglu", causal=True, normalization="rms_norm"),
     "reverse_only": lambda dtype: ([reverse_only, Partial(jnp.multiply, vector(dtype)), jnp.tanh], vector(dtype)),

@@ -12,6 +12,7 @@ from gradjax.layers.recurrent import at_each_step, initial_state, over_time, rec
 from gradjax.layers.residual import residual
 from gradjax.layers.supervised import close_heads, open_heads, supervised
 from gradjax.layers.transformer import ARRANGEMENTS, transformer_block
+from gradjax.layers.weight_norm import WeightNorm, weight_norm
 
 __all__ = [
     "ARRANGEMENTS",
@@ -22,6 +23,7 @@ __all__ = [
     "Dense",
     "FeedForward",
     "Normalization",
+    "WeightNorm",
     "at_each_step",
     "attention",
     "attention_logits",
@@ -45,4 +47,5 @@ __all__ = [
     "supervised",
     "through_gates",
     "transformer_block",
+    "weight_norm",
 ]

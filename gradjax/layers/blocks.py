@@ -1,6 +1,7 @@
 """Blocks: the hidden layers of a deep network of one width, in the forms that are compared.
 
-Every form stands on the same fully connected layer φ(h W + b), so that each is one change to the plain network.
+Every form stands on the same layer φ(h W + b), fully connected or a convolution, so that each is one change to the
+plain network.
 """
 
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, tables
+from gradjax.layers.branches import Plan, fixup, ordered, rezero, scaled, skip_init
 from gradjax.layers.composition import compose
 from gradjax.layers.dense import dense
 from gradjax.layers.gated import gated
 from gradjax.layers.normalization import batch_norm, layer_norm, rms_norm
 from gradjax.layers.residual import residual
+from gradjax.layers.weight_norm import weight_norm
 
 
 def block(
@@ -27,8 +30,11 @@ def block(
     kernel_init: str | Callable = "lecun_normal",
     bias_init: str | Callable = "zeros",
     dtype=jnp.float32,
+    *,
+    depth: int = 1,
+    layer: Callable = dense,
 ) -> Callable:
-    """One hidden layer of constant width, a callable pytree (width,) → (width,), of the form that `kind` names.
+    """One hidden layer of constant width, a callable pytree that keeps the activation's shape, as `kind` names it.
 
     Args:
         key: a random key.
@@ -38,48 +44,62 @@ def block(
         activation: φ, by name (`gradjax.activations.ACTIVATIONS`) or callable.
         kernel_init, bias_init: by name (`gradjax.initializers.INITIALIZERS`) or `(key, shape, dtype) -> Array`.
         dtype: of the parameters.
+        depth: blocks that the network will have: 'sqrt_depth', 'over_depth' and 'fixup' divide by it.
+        layer: draws what the block is made of, with the arguments of `dense`: `functools.partial(convolution, taps=3)`
+            makes blocks of convolutions.
 
     Raises:
-        ValueError: an unknown name; the known ones are listed.
+        ValueError: an unknown name; the known ones are listed. A depth below 1.
 
     >>> layer = block(jax.random.key(0), 2, "residual", "linear", "identity")
     >>> print(layer(jnp.array([1.0, 2.0])))
     [2. 4.]
     """
     make = tables.resolve(BLOCKS, kind, "block")
-    return make(key, width, activations.resolve(activation), kernel_init, bias_init, dtype)
+    if int(depth) != depth or depth < 1:
+        raise ValueError(f"depth is {depth!r}, expected a whole number >= 1")
+    like = (activations.resolve(activation), kernel_init, bias_init, dtype)
+    return make(key, Plan(width, *like, depth, layer)) if isinstance(kind, str) else make(key, width, *like)
 
 
-def _plain(key, width, activation, kernel_init, bias_init, dtype):
-    return dense(key, width, width, activation, kernel_init, bias_init, dtype)
+def _plain(key, plan):
+    return plan.draw(key)
 
 
-def _residual(*arguments):
-    return residual(_plain(*arguments))
-
-
-def _normalized(norm, key, width, activation, kernel_init, bias_init, dtype):
+def _normalized(norm, key, plan):
     """The normalization stands before φ, where it sets the size of what φ is given."""
-    inner = dense(key, width, width, "linear", kernel_init, bias_init, dtype)
-    return compose([inner, norm(width, dtype=dtype), Partial(activation)])
+    return compose([plan.draw(key, "linear"), norm(plan.width, dtype=plan.dtype), Partial(plan.activation)])
 
 
-def _pre_norm(norm, key, width, *arguments):
+def _pre_norm(norm, key, plan):
     """The normalization stands in the branch, first: the way past it multiplies by nothing."""
-    return residual([norm(width, dtype=arguments[-1]), _plain(key, width, *arguments)])
+    return residual([norm(plan.width, dtype=plan.dtype), plan.draw(key)])
 
 
-def _gated(key, width, activation, kernel_init, bias_init, dtype):
+def _gated(key, plan):
     gate_key, key = jax.random.split(key)
-    return gated(gate_key, width, _plain(key, width, activation, kernel_init, bias_init, dtype), dtype=dtype)
+    return gated(gate_key, plan.width, plan.draw(key), dtype=plan.dtype)
 
 
-BLOCKS: dict[str, Callable] = {
+def _weight_norm(key, plan):
+    return weight_norm(plan.draw(key))
+
+
+BLOCKS: dict[str, Callable] = {  # name: (key, Plan) -> layer
     "plain": _plain,
-    "residual": _residual,
+    "residual": partial(scaled, 0.0),
+    "sqrt_depth": partial(scaled, 0.5),
+    "over_depth": partial(scaled, 1.0),
+    "pre_activation": partial(ordered, True),
+    "post_activation": partial(ordered, False),
+    "fixup": fixup,
+    "skip_init": skip_init,
+    "rezero": rezero,
     "gated": _gated,
     "layer_norm": partial(_normalized, layer_norm),
     "rms_norm": partial(_normalized, rms_norm),
     "batch_norm": partial(_normalized, batch_norm),
+    "weight_norm": _weight_norm,
     "pre_norm": partial(_pre_norm, layer_norm),
+    "pre_batch_norm": partial(_pre_norm, batch_norm),
 }

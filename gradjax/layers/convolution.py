@@ -65,24 +65,26 @@ def convolution(
     key: Array,
     inputs: int,
     outputs: int,
-    taps: int | tuple[int, ...] = 3,
     activation: str | Callable = "linear",
     kernel_init: str | Callable = "lecun_normal",
     bias_init: str | Callable = "zeros",
     dtype=jnp.float32,
     *,
+    taps: int | tuple[int, ...] = 3,
     padding: str = "circular",
 ) -> Partial:
     """A convolution, the callable pytree h ↦ φ(h ∗ W + b) of (*positions, inputs) → (*positions, outputs).
 
+    Its arguments are those of `dense`, so that `functools.partial(convolution, taps=…)` stands wherever that does.
+
     Args:
         key: a random key.
         inputs, outputs: channels, at least 1; the kernel W is (*taps, inputs, outputs).
-        taps: the kernel's extent: a number or (k,) on a line, (k, k') on a plane.
         activation: φ, elementwise, by name (`gradjax.activations.ACTIVATIONS`) or callable.
         kernel_init, bias_init: by name (`gradjax.initializers.INITIALIZERS`) or `(key, shape, dtype) -> Array`.
             'delta_orthogonal' makes the layer's Jacobian orthogonal times φ', 'mean_field' is the Gaussian beside it.
         dtype: of the parameters.
+        taps: the kernel's extent: a number or (k,) on a line, (k, k') on a plane.
         padding: 'circular' or 'zero'.
 
     Raises:
@@ -91,7 +93,7 @@ def convolution(
 
     Reference: Xiao et al. (2018), arXiv:1806.05393, for the circular convolution and its isometry.
 
-    >>> layer = convolution(jax.random.key(0), 1, 1, 3, "relu", "ones")
+    >>> layer = convolution(jax.random.key(0), 1, 1, "relu", "ones")
     >>> print(layer(jnp.array([[1.0], [0.0], [0.0], [2.0]]))[:, 0])
     [3. 1. 2. 3.]
     """

@@ -18,7 +18,8 @@ class Dense:
     activation: Callable[[Array], Array]
 
     def __call__(self, parameters: dict[str, Array], h: Array) -> Array:
-        return self.activation(h @ parameters["kernel"] + parameters["bias"])
+        z = h @ parameters["kernel"]
+        return self.activation(z + jnp.broadcast_to(parameters["bias"], z.shape))  # positions or tokens may lead
 
 
 def dense(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,8 @@ def deep(
     kernel_init: str | Callable = "lecun_normal",
     bias_init: str | Callable = "zeros",
     dtype=jnp.float32,
+    *,
+    layer: Callable = dense,
 ) -> list:
     """A deep network of one width: a fully connected layer in, a Stack of equal blocks, a linear readout.
 
@@ -79,11 +82,14 @@ def deep(
         key: a random key, or a seed in [0, 2³²).
         sizes: (inputs, width, outputs), each at least 1.
         depth: layers from input to output, at least 3, those two included: the Stack has depth − 2.
-        kind: of the blocks, a name of `gradjax.layers.BLOCKS`: plain, residual, gated, layer_norm, rms_norm,
-            batch_norm (which couples the examples: hand in batches, with `batch_axis=0`), pre_norm; or see `block`.
+        kind: of the blocks, a name of `gradjax.layers.BLOCKS`: plain; residual, sqrt_depth, over_depth (branch scale
+            1, 1/√L, 1/L), pre_activation, post_activation, fixup, skip_init, rezero; gated; layer_norm, rms_norm,
+            weight_norm, pre_norm; batch_norm and pre_batch_norm (which couple the examples: hand in batches, with
+            `batch_axis=0`); or see `block`.
         activation, kernel_init, bias_init: of the first layer and the blocks, see `gradjax.layers.block`; the readout
             is drawn by `lecun_normal`.
         dtype: of the parameters.
+        layer: draws the first layer and those of the blocks, with the arguments of `gradjax.layers.dense`.
 
     Returns:
         Three layers, the second a `Stack`.
@@ -102,8 +108,9 @@ def deep(
         raise ValueError(f"depth is {depth!r}, expected a whole number >= 3: one layer in, one out, blocks between")
     inputs, width, outputs = sizes
     keys, like = jax.random.split(as_key(key), depth), (activation, kernel_init, bias_init, dtype)
-    first, last = dense(keys[0], inputs, width, *like), dense(keys[-1], width, outputs, dtype=dtype)
-    return [first, Stack(jax.vmap(lambda key: block(key, width, kind, *like))(keys[1:-1])), last]
+    first, last = layer(keys[0], inputs, width, *like), dense(keys[-1], width, outputs, dtype=dtype)
+    options: Any = {"depth": depth - 2, "layer": layer}
+    return [first, Stack(jax.vmap(lambda key: block(key, width, kind, *like, **options))(keys[1:-1])), last]
 
 
 def _layers_alike(keys: Array, plan: tuple, dtype):

@@ -8,7 +8,7 @@ from jax import Array
 
 from gradjax import tables
 from gradjax.chain import Stack
-from gradjax.layers import at_each_step, compose, dense, transformer_block
+from gradjax.layers import compose, dense, transformer_block
 from gradjax.layers.transformer import NORMALIZATIONS
 from gradjax.networks.admission import admit_dtype, admit_whole
 from gradjax.networks.embedding import embedding
@@ -78,6 +78,6 @@ def transformer(
         )  # fmt: skip
 
     ending = [tables.resolve(NORMALIZATIONS, normalization, "normalization")(width, dtype=dtype)] * (norm == "pre")
-    ending += [at_each_step(dense(last, width, outputs, kernel_init=kernel_init, dtype=dtype))] if outputs else []
+    ending += [dense(last, width, outputs, kernel_init=kernel_init, dtype=dtype)] if outputs else []
     start = embedding(first, tokens, width, vocabulary, embedding_std, dtype)
     return [start, Stack(jax.vmap(one)(jnp.stack(keys))), *([compose(ending)] if ending else [])]
