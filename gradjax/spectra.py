@@ -13,6 +13,7 @@ import numpy as np
 
 from gradjax.chain import Stack, as_layers, depth_of
 from gradjax.jacobians import layer_jacobians
+from gradjax.jacobians.plan import MEMORY
 from gradjax.leading import leading_log_singular_values as leading_log_singular_values
 from gradjax.leading import trailing_log_singular_values as trailing_log_singular_values
 from gradjax.numerics import is_concrete
@@ -51,6 +52,7 @@ def jacobian_spectrum(
     tolerance: float = 1e-9,
     batch_axis: int | None = None,
     model: Callable | None = None,
+    memory: int = MEMORY,
 ) -> Spectrum:
     """The singular values of the input–output Jacobian after each depth asked for: ln σ_i(J_l … J_1).
 
@@ -62,6 +64,7 @@ def jacobian_spectrum(
         tolerance: absolute error asked for in ln σ.
         batch_axis: None, or 0: one spectrum an example.
         model: the whole model, if there is one: refused where the layers compose to something else.
+        memory: bytes that the Jacobians may take, see `gradjax.jacobians.layer_jacobians`.
 
     Returns:
         A `Spectrum`. Outside a trace the product of the Jacobians is taken in float64 where the device has it (the
@@ -78,7 +81,7 @@ def jacobian_spectrum(
     >>> print(s.depths, (s.log_singular_values / jnp.log(2.0)).round(6).tolist())
     [1 2] [[1.0, 1.0], [1.0, -inf]]
     """
-    jacobians = layer_jacobians(layers, x, batch_axis=batch_axis, model=model)
+    jacobians = layer_jacobians(layers, x, batch_axis=batch_axis, model=model, memory=memory)
     entries = as_layers(layers)[-len(jacobians) :]
     if is_concrete(jacobians) and jax.default_backend() != "tpu":
         jacobians = [np.asarray(j, np.float64) for j in jacobians]

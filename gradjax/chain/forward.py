@@ -67,13 +67,21 @@ def is_differentiable(h) -> bool:
     return all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(h))
 
 
-def over_examples(function: Callable, entries, x):
-    """function(entries, x), mapped over the examples where the layers are; where one is coupled the batch is one x."""
+def over_examples(function: Callable, entries, x, mapping: Callable = jax.vmap):
+    """function(entries, x), mapped over the examples where the layers are; where one is coupled the batch is one x.
+
+    `mapping` is `jax.vmap`, or for what would take too much memory together `one_by_one`.
+    """
     layers = [layer_of(entry) for entry in entries]
     if not all(layer.mapped for layer in layers):
         return function(entries, x)
     single = [_with_layer(entry, replace(layer_of(entry), mapped=False)) for entry in entries]
-    return jax.vmap(lambda one: function(single, one))(x)
+    return mapping(lambda one: function(single, one))(x)
+
+
+def one_by_one(function: Callable) -> Callable:
+    """The function over the leading axis of its argument, one after the other: `jax.lax.map`."""
+    return lambda xs: jax.lax.map(function, xs)
 
 
 def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_parameter, model: Callable | None = None):
