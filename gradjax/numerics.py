@@ -67,7 +67,8 @@ def log_norm(tree, power: int | Array = 0) -> Array:
     m = jax.lax.stop_gradient(largest(tree))
     m_safe = jnp.where((m > 0) & jnp.isfinite(m), m, 1)  # m = 0 or inf would make x/m a NaN, and so its derivative
     moduli = [_modulus(leaf, dtype) for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
-    squares = sum((jnp.sum(_square(r / m_safe)) for r in moduli), start=jnp.zeros((), dtype))
+    part = jnp.where(m_safe > 1, 0.0625, 1)  # a compiler may multiply by 1/m, which near the largest float is 0
+    squares = sum((jnp.sum(_square((r * part) / (m_safe * part))) for r in moduli), start=jnp.zeros((), dtype))
     ordinary = (m > 0) & jnp.isfinite(m)
     finite = jnp.log(m_safe) + jnp.log(jnp.where(ordinary, squares, 1)) / 2
     log = jnp.where(ordinary, finite, jnp.where(m == 0, -jnp.inf, m))

@@ -13,7 +13,8 @@ import optax
 from jax import Array
 
 from gradjax.clipping import ClipState
-from gradjax.numerics import is_inexact, log_norm, norm_dtype
+from gradjax.numerics import is_inexact, norm_dtype
+from gradjax.recorder.norms import row_log_norms
 
 KINDS = ("gradient", "update", "parameter")
 BREAKS = ("", "parameter", "loss", "gradient", "update")  # in the order of cause and effect
@@ -83,11 +84,12 @@ def record(
 
     def update(updates: Any, state: Any, params: Any = None, *, value=None, **extra) -> Any:
         before, extra = state.inner, extra if value is None else {**extra, "value": value}
+        parameter = _row(params, state, stacked)
         clipped, front_state = front.update(updates, before[0], params)
         result, inner_state = inner.update(clipped, before[1], params, **extra)
-        after = (front_state, inner_state)
+        after, result = (front_state, inner_state), _after(parameter, result)
         acted = (_clips(after) > _clips(before)) | _differ(updates, clipped)
-        rows = jnp.stack([_row(tree, state, stacked) for tree in (updates, result, params)])
+        rows = jnp.stack([_row(updates, state, stacked), _row(result, state, stacked), parameter])
         broken = _first_broken(rows, params is not None, value)
         return result, _written(replace(state, inner=after), rows, jnp.nan if value is None else value, acted, broken)
 
@@ -112,18 +114,16 @@ def _row(tree, state: RecorderState, stacked) -> Array:
     if tree is None:
         return jnp.full(len(state.names), jnp.nan, dtype)
     leaves = [leaf if stacked(name, leaf) else leaf[None] for name, leaf in _leaves(tree)]
-    return jnp.concatenate([_log_norms(leaf).astype(dtype) for leaf in leaves])
+    return jnp.concatenate([log.astype(dtype) for log in row_log_norms(leaves)])
 
 
-def _log_norms(leaf) -> Array:
-    """ln of the norm of leaf[i]: one pass where the squares neither over- nor underflow, the careful way elsewhere."""
-    dtype = norm_dtype(leaf)
-    flat = leaf.reshape(len(leaf), -1)
-    wide = jnp.abs(flat).astype(dtype) if jnp.iscomplexobj(flat) else flat.astype(dtype)
-    squares = jnp.sum(wide * wide, axis=1)
-    info = jnp.finfo(dtype)
-    ordinary = jnp.all((squares > float(info.tiny) ** 0.5) & (squares < float(info.max)))
-    return jax.lax.cond(ordinary, lambda: jnp.log(squares) / 2, lambda: jax.vmap(log_norm)(flat))
+def _after(log_norms: Array, result):
+    """The update unchanged, but known only once these norms are: no logarithm of a float is as large as 1e30.
+
+    Parameters that are overwritten in place while their norm may yet be asked for are copied, all of them, every step.
+    """
+    never = jnp.any(log_norms == 1e30)
+    return jax.tree.map(lambda leaf: jnp.where(never, 0, leaf) if is_inexact(leaf) else leaf, result)
 
 
 def _first_broken(rows: Array, with_parameters: bool, value) -> Array:

@@ -15,9 +15,10 @@ import numpy as np
 import optax
 from jax import Array
 
-from gradjax.chain import Stack, admit, as_layers, layer_of, untied
+from gradjax.chain import Stack, admit, as_layers, depth_of, layer_of, untied
 from gradjax.chain.forward import forward
-from gradjax.numerics import all_finite, as_key, is_concrete, log_norm
+from gradjax.numerics import all_finite, as_key, is_concrete, log_norm, norm_dtype
+from gradjax.recorder.norms import joined, row_log_norms
 from gradjax.training.losses import accuracy
 
 
@@ -113,10 +114,9 @@ def train(
         (value, outputs), given, mean = gradient(loss, [_untied(entry) for entry in network], x, y)
         update, state = guided.update(_tied(entries, given, int(per_example)), state, theta, value=value)
         theta: Any = optax.apply_updates(theta, update)
-        tied = _tied(entries, mean, 0)
-        good = jnp.isfinite(value) & all_finite(tied) & all_finite(theta)
-        norms = _log_norms(entries, mean)
-        return (theta, state), (value, _accuracy(outputs, y), norms, log_norm(tied), good)
+        norms, whole = _log_norms(entries, mean)
+        good = jnp.isfinite(value) & (whole < jnp.inf) & all_finite(theta)
+        return (theta, state), (value, _accuracy(outputs, y), norms, whole, good)
 
     carry, (*curves, good) = jax.lax.scan(step, (theta, optimizer.init(theta)), order, length=steps)
     first_nonfinite = jnp.where(jnp.all(good), steps, jnp.argmin(good))
@@ -189,16 +189,18 @@ def _tied_flags(entry) -> tuple[bool, ...]:
     return ((isinstance(entry, Stack) and entry.tied) or (False,) * count)[:count]
 
 
-def _log_norms(entries, gradients) -> Array:
-    """ln of each layer's gradient norm, (depth,)."""
-    norms = []
-    for entry, gradient in zip(entries, gradients, strict=True):
-        if isinstance(entry, Stack):
-            norms.append(jax.vmap(log_norm)(gradient) if gradient else jnp.full(entry.depth, -jnp.inf))
-        else:
-            norms.append(log_norm(gradient)[None])
-    widest = np.result_type(*norms)
-    return jnp.concatenate([norm.astype(widest) for norm in norms])
+def _log_norms(entries, gradients) -> tuple[Array, Array]:
+    """ln of each layer's gradient norm, (depth,), and of the whole gradient's, shared parameters counted once."""
+    stacks = [isinstance(entry, Stack) for entry in entries]
+    leaves = [g if s else g[None] for s, layer in zip(stacks, gradients, strict=True) for g in layer]
+    widest = norm_dtype(leaves)
+    rows = iter([row.astype(widest) for row in row_log_norms(leaves)])
+    none = [jnp.full((depth_of(entry), 1), -jnp.inf, widest) for entry in entries]
+    parts = [[next(rows)[:, None] for _ in layer] for layer in gradients]
+    norms = jnp.concatenate([joined(jnp.concatenate([n, *p], axis=1)) for n, p in zip(none, parts, strict=True)])
+    if any(any(_tied_flags(entry)) for entry in entries):
+        return norms, log_norm(_tied(entries, gradients, 0)).astype(widest)
+    return norms, joined(norms)
 
 
 def _parameters(entries) -> list[tuple]:
