@@ -7,7 +7,18 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, unroll
-from gradjax.layers import batch_norm, block, dense, gated, layer_norm, residual, rms_norm
+from gradjax.layers import (
+    batch_norm,
+    block,
+    dense,
+    dropout,
+    gated,
+    layer_norm,
+    residual,
+    rms_norm,
+    state_space,
+    weight_norm,
+)
 from gradjax.layers import compose as in_one
 from gradjax.networks import convnet, mlp, recurrent, transformer
 
@@ -74,6 +85,37 @@ def shortcuts(dtype):
     return [residual(branch, 0.7, learned=True, dtype=dtype), around, norm, jnp.tanh], vector(dtype)
 
 
+def dropped(dtype):
+    """Dropout in a Stack and alone, around weight normalization;"""
+    keys = jax.random.split(KEY, 4)
+
+    def one(key):
+        return in_one([dropout(key, 0.3), weight_norm(dense(key, 6, 6, "tanh", dtype=dtype))])
+
+    return [Stack(jax.vmap(one)(keys)), dropout(7, 0.2), dense(KEY, 6, 3, dtype=dtype)], vector(dtype)
+
+
+def modes(dtype):
+    """A linear recurrent unit through five steps, its state of pairs, and what reads it."""
+    cell = state_space(KEY, 4, 3, dtype=dtype)
+    inputs = jax.random.normal(KEY, (5, 3), dtype)
+    return [unroll(cell, inputs)], vector(dtype, 8).reshape(2, 4)
+
+
+def through_complex(dtype):
+    """Complex activations within, holomorphic layers and one that is not; real ones go in and come out."""
+    w = jax.random.normal(KEY, (4, 3, 3), dtype) / 2
+    turn = Partial(lambda w, z: jnp.tanh(z @ jax.lax.complex(w[0], w[1])), w[:2])
+    entrance = Partial(lambda w, h: jax.lax.complex(h[:3] @ w[0], h[3:] @ w[1]), w[2:])
+    return [
+        entrance,
+        turn,
+        jnp.conj,
+        lambda z: jax.lax.complex(jnp.imag(z) ** 2, jnp.real(z)),
+        lambda z: jnp.abs(z) ** 2,
+    ], vector(dtype)
+
+
 def coupled_blocks(dtype):
     """Batch-norm within everything that may hold it: the batch is the activation all the way."""
     keys = jax.random.split(KEY, 4)
@@ -88,7 +130,8 @@ def convolutional(taps, padding, kind):
 
     def make(dtype):
         like = {"taps": taps, "padding": padding, "dtype": dtype, "bias_init": "normal"}
-        return convnet(KEY, (2, 3, 2), 4, kind, "tanh", **like), vector(dtype, 24).reshape((-1, 3, 2)[-len(taps) - 1 :])
+        shape = (6, 2) if len(taps) == 1 else (2, 3, 2)
+        return convnet(KEY, (2, 3, 2), 4, kind, "tanh", **like), vector(dtype, 12).reshape(shape)
 
     return make
 
@@ -130,6 +173,9 @@ VARIANTS = {
     "mlp_tanh": with_mlp("tanh"),
     "mlp_relu": with_mlp("relu"),
     **{cell: with_cell(cell) for cell in ("rnn", "lstm", "gru")},
+    "linear_recurrent_unit": modes,
+    "dropped": dropped,
+    "through_complex": through_complex,
     "of_rank_two": of_rank_two,
     "tied_and_plain": tied_and_plain,
     "normalized_batch": normalized_batch,

@@ -28,9 +28,20 @@ class Linearization:
 
 
 def flattened(layer: Callable, h) -> tuple[Callable[[Array], Array], Array]:
-    """The layer as a function of one vector, and h as that vector."""
-    flat, unravel = ravel_pytree(h)
-    return lambda v: ravel_pytree(layer(unravel(v)))[0], flat
+    """The layer as a function of one real vector, and h as that vector; complex numbers as real and imaginary parts.
+
+    So the Jacobian is real and right also where the layer is not holomorphic; where it is, it has the singular values
+    of the complex one, each twice. `jax.jacfwd` refuses complex inputs, and with `holomorphic=True` believes it.
+    """
+    flat, rebuild = _real_vector(h)
+    return lambda v: _real_vector(layer(rebuild(v)))[0], flat
+
+
+def _real_vector(tree) -> tuple[Array, Callable]:
+    flat, unravel = ravel_pytree(tree)
+    if not jnp.iscomplexobj(flat):
+        return flat, unravel
+    return jnp.concatenate([jnp.real(flat), jnp.imag(flat)]), lambda v: unravel(jax.lax.complex(*jnp.split(v, 2)))
 
 
 def has_forward_mode(function: Callable[[Array], Array], h: Array) -> bool:

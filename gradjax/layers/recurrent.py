@@ -14,6 +14,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
+from gradjax.layers.state_space import StateSpace
 from gradjax.numerics import as_key
 
 
@@ -121,11 +122,13 @@ def recurrent(
 
 
 def initial_state(cell: Partial) -> Array | tuple[Array, Array]:
-    """The zero state of a cell that `recurrent` made: h, or (h, c) for an LSTM.
+    """The zero state of a cell that `recurrent` or `state_space` made: h, (h, c) for an LSTM, pairs for the latter.
 
     >>> print(initial_state(recurrent(0, "gru", 3, 1)))
     [0. 0. 0.]
     """
+    if isinstance(cell.func, StateSpace):
+        return cell.func.start(cell.args[0])
     zeros = jnp.zeros_like(cell.args[0]["bias"][0])
     return (zeros, zeros) if isinstance(cell.func, LSTM) else zeros
 
