@@ -1,0 +1,158 @@
+"""A sequence of layers on the table: what is measured, judged, and said of it."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradjax.chain import admit, as_layer, depth_of, layer_of
+from gradjax.chain.forward import forward
+from gradjax.diagnosis.case import Case, build
+from gradjax.diagnosis.case import singular_values as values_of
+from gradjax.diagnosis.causes import OF_LAYERS, judged
+from gradjax.diagnosis.report import COLUMNS, Diagnosis
+from gradjax.numerics import is_inexact
+
+BACKWARD = ("log_signal", "log_gradient")
+
+
+def diagnose(
+    layers,
+    x,
+    loss: Callable,
+    names: Sequence[str] | None = None,
+    *,
+    batch_axis: int | None = None,
+    optimizer=None,
+    model: Callable | None = None,
+    singular_values: bool = True,
+) -> Diagnosis:
+    """Why the gradient of these layers explodes, vanishes or is NaN: a `Diagnosis`, false where nothing is wrong.
+
+    Args:
+        layers: a sequence of callable pytrees activation -> activation (see `gradjax.chain.as_layers`).
+        x: one activation, or with `batch_axis=0` a batch; it may hold NaN, and so may the parameters.
+        loss: a function of the whole output that returns a real scalar.
+        names: one for each layer, those inside a Stack counted; by default index and type.
+        batch_axis: None or 0. Units that are dead, and the example of a NaN, are known of a batch alone.
+        optimizer: an optax optimizer: the sizes of its first update are then measured, too.
+        model: the whole model: refused where the layers compose to something else.
+        singular_values: whether to form one example's Jacobian of each layer, up to 512 units in and out; no cause
+            rests on them.
+
+    Returns:
+        The first bad layer of the forward and of the backward pass, the example of the batch, the causes (see
+        `gradjax.diagnosis.CAUSES`), each with evidence and a remedy that can be applied, and the numbers by layer.
+
+    Raises:
+        ValueError: layers or x that do not fit together (see `gradjax.chain.admit`); names of another number.
+
+    >>> from gradjax.networks import mlp
+    >>> layers = mlp(0, [64] * 31, "relu", "lecun_normal")  # variance 1/n, where ReLU needs 2/n
+    >>> found = diagnose(layers, jnp.ones((8, 64)), lambda y: jnp.mean(y**2), batch_axis=0)
+    >>> print(found.cause, round(found.remedy.number, 1))
+    weight scale 1.4
+    >>> bool(diagnose(found.remedy.apply(layers), jnp.ones((8, 64)), lambda y: jnp.mean(y**2), batch_axis=0))
+    False
+    """
+    case = admitted(layers, x, loss, batch_axis, model, singular_values)
+    names = _names(case, names)
+    findings, missing = judged(OF_LAYERS, case, "it needs `diagnose_step` or a flight record")
+    forward_row, backward_row = _first_bad(case, findings)
+    measures = {name: case.of(name) for name in COLUMNS if name in case.measures.by_layer}
+    measures |= values_of(case) | _updates(case, optimizer)
+    return Diagnosis(names, measures, findings, missing, forward_row, backward_row, _example(case, forward_row))
+
+
+def admitted(layers, x, loss: Callable, batch_axis, model: Callable | None = None, form: bool = True) -> Case:
+    """The measured case, x and parameters taken as they are: `admit` itself refuses a NaN in x."""
+    x = jax.tree.map(jnp.asarray, x)
+    clean = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, jnp.zeros_like(a)) if is_inexact(a) else a, x)
+    entries, _ = admit(layers, clean, batch_axis, model=model)
+    if not callable(loss):
+        raise ValueError(f"loss is {type(loss).__name__}, expected a callable output -> real scalar")
+    loss = as_layer(loss, index="loss")
+    out = jax.eval_shape(lambda loss, entries, x: loss(forward(entries, x)), loss, entries, x)
+    if jax.tree.structure(out).num_leaves != 1 or jax.tree.leaves(out)[0].shape != ():
+        raise ValueError(f"loss returns {out}, expected one real scalar of shape ()")
+    coupled = any(layer_of(entry).coupled for entry in entries)
+    examples = len(jax.tree.leaves(x)[0]) if batch_axis == 0 or coupled else None
+    return build(entries, x, loss, examples, form=form)
+
+
+def _names(case: Case, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"{row} {_kind(case.entries[e])}" for row, (e, _) in enumerate(case.places))
+    if len(names) != len(case.places):
+        raise ValueError(f"names has {len(names)} entries, expected {len(case.places)}, one for each layer")
+    return tuple(str(name) for name in names)
+
+
+def _kind(entry) -> str:
+    layer = layer_of(entry).rebuild()
+    layer = getattr(layer, "layer", layer)
+    layer = getattr(layer, "func", layer)
+    name = getattr(layer, "__name__", type(layer).__name__)
+    return name.strip("_")
+
+
+def _first_bad(case: Case, findings) -> tuple[int | None, int | None]:
+    """The first row that breaks on each way; where none is a NaN, the first that has left what is harmless."""
+    broken = np.flatnonzero(case.of("finite") == 0)
+    back = np.flatnonzero((case.of("finite_gradient") == 0) | ~_usable(case.of("log_signal")))
+    if broken.size or back.size:
+        return (int(broken[0]) if broken.size else None), (int(back[-1]) if back.size else None)
+    if not findings:
+        return None, None
+    rows = np.arange(len(case.places))
+    sizes = case.of("log_activation")
+    drift = 2 * np.abs(sizes - sizes[0])
+    signal = case.of("log_signal")
+    back_drift = 2 * np.abs(signal - signal[-1])
+    ahead = [row for row in rows[1:] if drift[row] > case.limit(rows[: row + 1])]
+    behind = [row for row in rows[:-1][::-1] if back_drift[row] > case.limit(rows[row:])]
+    own = [f.where for f in findings if f.where is not None]
+    return (ahead[0] if ahead else None), (behind[0] if behind else (own[0] if own else None))
+
+
+def _usable(logs: np.ndarray) -> np.ndarray:
+    return ~(np.isnan(logs) | np.isposinf(logs)) | ~np.isfinite(logs[-1:]) & np.isneginf(logs)
+
+
+def _example(case: Case, row: int | None) -> int | None:
+    finite = case.measures.finite_examples
+    if finite is None:
+        return None
+    inputs = [~np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(case.x) if is_inexact(leaf)]
+    if inputs and np.any(inputs):
+        return int(np.argmax(np.any(inputs, axis=0)))
+    bad = np.flatnonzero(finite[row] == 0) if row is not None else np.zeros(0, int)
+    return int(bad[0]) if bad.size and bad.size < finite.shape[1] else None
+
+
+def _updates(case: Case, optimizer) -> dict[str, np.ndarray]:
+    """ln of the size of the optimizer's first update by layer, and over the parameters' own."""
+    if optimizer is None:
+        return {}
+    parameters = [layer_of(entry).parameters for entry in case.entries]
+
+    def value(parameters):
+        from dataclasses import replace
+
+        from gradjax.chain import Stack
+
+        moved = [layer_of(e).with_parameters(p) for e, p in zip(case.entries, parameters, strict=True)]
+        moved = [replace(e, layer=m) if isinstance(e, Stack) else m for e, m in zip(case.entries, moved, strict=True)]
+        return case.loss(forward(moved, case.x))
+
+    gradient = jax.jit(jax.grad(value))(parameters)
+    updates, _ = optimizer.update(gradient, optimizer.init(parameters), parameters)
+    squares = [np.zeros(depth_of(entry)) for entry in case.entries]
+    for entry, own, total in zip(case.entries, updates, squares, strict=True):
+        for leaf in own:
+            wide = np.asarray(leaf, np.float64)
+            total += np.sum(wide.reshape(len(total), -1) ** 2, axis=1)
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.concatenate(squares)) / 2
+    return {"log_update": logs, "log_ratio": logs - case.of("log_parameter")}

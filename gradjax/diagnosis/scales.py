@@ -1,0 +1,174 @@
+"""Causes of size: weights off the critical line, one layer unlike the rest, saturated and dead units, the input's scale."""
+
+import jax
+import numpy as np
+
+from gradjax.chain import as_layers, layer_of
+from gradjax.diagnosis.case import HARMFUL, Case, DenseRow, critical_std
+from gradjax.diagnosis.report import Finding, Remedy
+from gradjax.diagnosis.rewriting import by_depth, with_parameter
+from gradjax.numerics import is_inexact
+
+NO_DENSE = "no layers of the form φ(h W + b)"
+
+
+def weight_scale(case: Case) -> Finding | None | str:
+    """Every layer's weights off the critical line of their activation, by one factor (Poole et al. 2016)."""
+    dense = case.dense
+    if len(dense) < 2:
+        return NO_DENSE
+    ratios, gains = _log_ratios(dense), np.array([d.log_gain for d in dense])
+    rows, total = [row for d in dense for row in d.rows], float(gains.sum())
+    limit, odd = case.limit(rows), int(np.argmax(np.abs(ratios - np.median(ratios))))
+    without_odd = total - gains[odd] if abs(ratios[odd] - np.median(ratios)) > HARMFUL / 2 else total
+    signal, middle = case.growth_of_signal(rows), float(np.median(ratios))
+    if abs(without_odd) <= limit or signal * total <= 0 or abs(signal) < limit / 2 or middle * total <= 0:
+        return None
+    factor = float(np.exp(-middle))
+    way = "explodes" if total > 0 else "vanishes"
+    evidence = (
+        f"sigma_w is {np.exp(middle):.3g} times the critical one; the squared gradient {way} by e^{total:.1f} over "
+        f"{len(dense)} layers, where {limit:.1f} would be harmless or chance"
+    )
+    numbers = {"factor": float(np.exp(middle)), "log_growth": total, "limit": limit}
+    remedy = Remedy(f"multiply these weights by {factor:.3g}", factor, "layers", lambda l: _scaled(l, dense, factor))
+    return Finding("weight scale", dense[0].row, evidence, numbers, remedy)
+
+
+def layer_imbalance(case: Case) -> Finding | None | str:
+    """One layer whose weights are a factor e³ or more away from where the others stand relative to their critical line."""
+    dense = case.dense
+    if len(dense) < 3:
+        return NO_DENSE
+    ratios = _log_ratios(dense)
+    apart = ratios - np.median(ratios)
+    odd = int(np.argmax(np.abs(apart)))
+    if 2 * abs(apart[odd]) <= HARMFUL:
+        return None
+    factor, row = float(np.exp(-apart[odd])), dense[odd].row
+    evidence = f"its weights are {np.exp(apart[odd]):.3g} times what the other layers' are, relative to the critical ones"
+    remedy = Remedy(f"multiply its weights by {factor:.3g}", factor, "layers", lambda l: _scaled(l, [dense[odd]], factor))
+    return Finding("layer imbalance", row, evidence, {"factor": float(np.exp(apart[odd]))}, remedy)
+
+
+def saturation(case: Case) -> Finding | None | str:
+    """Units held where their activation is flat by their biases: E φ'² is lost, layer by layer."""
+    dense = case.dense
+    if not dense:
+        return NO_DENSE
+    slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'²
+    share = np.array([np.nanmax(case.of("saturated")[list(d.rows)]) for d in dense])
+    by_bias = np.array([d.bias_std > d.weight_std * _size_into(case, d.row) and d.bias_std > 1 for d in dense])
+    flat = by_bias & (slopes < -1) & (share > 0.5) & ~_dead(case, dense)
+    lost = -float(slopes[flat].sum())
+    if lost <= case.limit([d.row for d in dense]):
+        return None
+    worst = int(np.argmin(np.where(flat, slopes, np.inf)))
+    factor = 0.1 / max(dense[i].bias_std for i in np.flatnonzero(flat))
+    chosen = [d for d, f in zip(dense, flat, strict=True) if f]
+    evidence = f"biases of size {dense[worst].bias_std:.3g} hold {share[worst]:.0%} of the units flat: e^-{lost:.1f} is lost"
+    remedy = Remedy(
+        f"multiply the biases of {len(chosen)} layers by {factor:.3g}", factor, "layers",
+        lambda l: _scaled(l, chosen, factor, bias=True),
+    )  # fmt: skip
+    return Finding("saturation", dense[worst].row, evidence, {"saturated": float(share[worst])}, remedy)
+
+
+def dead_units(case: Case) -> Finding | None | str:
+    """More units that answer no example than a layer without a bias has: half, and the chance of its width."""
+    dead, positions = case.of("dead"), case.positions
+    if not np.any(positions > 1):
+        return "one example: half of the units of a healthy ReLU layer are off at it"
+    allowed = 0.5 + 2.5 / np.sqrt(case.widths)
+    rows = np.flatnonzero((positions > 1) & np.isfinite(dead) & (dead > np.minimum(allowed, 0.999)) & ~case.cut_rows)
+    if not rows.size:
+        return None
+    row = int(rows[np.argmax(dead[rows])])
+    owners = [d for d in case.recognized if row in d.rows and d.unit.bias is not None and d.bias_std > 0]
+    evidence = f"{dead[row]:.0%} of its units answer no example; chance allows {allowed[row]:.0%} at width {case.widths[row]}"
+    remedy = Remedy("raise the biases of this layer until half of the units are on")
+    if owners:
+        shift = _mean_bias(case, owners[0])
+        remedy = Remedy(
+            f"add {-shift:.3g} to the biases of this layer", -shift, "layers", lambda l: _shifted(l, owners[0], -shift)
+        )
+    return Finding("dead units", row, evidence, {"dead": float(dead[row])}, remedy)
+
+
+def input_scale(case: Case) -> Finding | None | str:
+    """Inputs far from size 1 that no normalization takes in: beyond six depth scales at the door."""
+    leaves = [leaf for leaf in jax.tree.leaves(case.x) if is_inexact(leaf)]
+    values = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves]) if leaves else np.zeros(0)
+    if not values.size:
+        return "the input is no real array"
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        log_size = float(np.log(np.mean(values**2))) / 2
+    if not np.isfinite(log_size) or 2 * abs(log_size) <= HARMFUL or _takes_the_size_out(case):
+        return None
+    factor = float(np.exp(-log_size))
+    evidence = f"the root mean square of x is {np.exp(log_size):.3g}, where 1 is expected and e^±3 does little harm"
+    remedy = Remedy(f"multiply the input by {factor:.3g}", factor, "x", lambda x: jax.tree.map(_times(factor), x))
+    return Finding("input scale", None, evidence, {"size": float(np.exp(log_size))}, remedy)
+
+
+def _takes_the_size_out(case: Case) -> bool:
+    """Whether the input meets a normalization no later than behind its first layer with parameters."""
+    with_parameters = np.flatnonzero(case.of("log_parameter") > -np.inf)
+    first = int(with_parameters[0]) if with_parameters.size else 0
+    last = max([first, *(d.rows[-1] for d in case.recognized if d.row == first)])
+    return bool(case.normalizes[: last + 2].any())
+
+
+def _mean_bias(case: Case, dense: DenseRow) -> float:
+    bias = np.asarray(layer_of(case.entries[dense.entry]).parameters[dense.unit.bias], np.float64)
+    return float(np.mean(bias[dense.depth] if bias.ndim > 1 else bias))
+
+
+def _times(factor: float):
+    return lambda leaf: leaf * factor if is_inexact(leaf) else leaf
+
+
+def _log_ratios(dense: list[DenseRow]) -> np.ndarray:
+    """ln σ_w over the critical σ_w at the layers' common bias scale."""
+    biases: dict = {}
+    for d in dense:
+        biases.setdefault(d.unit.activation, []).append(d.bias_std)
+    return np.array([np.log(d.weight_std / critical_std(d, float(np.median(biases[d.unit.activation])))) for d in dense])
+
+
+def _size_into(case: Case, row: int) -> float:
+    return float(np.exp(case.of("log_activation")[row - 1])) if row else 1.0
+
+
+def _dead(case: Case, dense: list[DenseRow]) -> np.ndarray:
+    return np.array([np.nanmax(case.of("dead")[list(d.rows)]) > 0.5 for d in dense])
+
+
+def _scaled(layers, dense: list[DenseRow], factor: float, bias: bool = False) -> list:
+    entries = as_layers(layers)
+    for index in {d.entry for d in dense}:
+        own = [d for d in dense if d.entry == index]
+        place = own[0].unit.bias if bias else own[0].unit.kernel
+        entries[index] = with_parameter(entries[index], place, _multiplied(own, factor))
+    return entries
+
+
+def _multiplied(own: list[DenseRow], factor: float):
+    def change(old, stacked: bool):
+        first = own[0].row - own[0].depth
+        factors = np.ones(len(old) if stacked else 1, np.float32)
+        factors[[d.row - first if stacked else 0 for d in own]] = factor
+        return old * by_depth(factors, old.ndim, stacked).astype(old.dtype)
+
+    return change
+
+
+def _shifted(layers, dense: DenseRow, amount: float) -> list:
+    def change(old, stacked: bool):
+        amounts = np.zeros(len(old) if stacked else 1, np.float32)
+        amounts[dense.depth if stacked else 0] = amount
+        return old + by_depth(amounts, old.ndim, stacked).astype(old.dtype)
+
+    entries = as_layers(layers)
+    entries[dense.entry] = with_parameter(entries[dense.entry], dense.unit.bias, change)
+    return entries
