@@ -11,15 +11,16 @@ L for linear Gaussian layers, 2 L for ReLU with Gaussian and L with orthogonal w
 orthogonal weights and an activation nearly linear at small signals it is L (μ₂/μ₁² − 1), which a weight scale close
 enough to the critical point at zero signal keeps at any value, here 1/4, at any depth. What is left of the activation
 in the limit is its class only: piecewise linear ones (hard tanh) keep an atom at e^(1/4), a share 3/4 of all
-directions stretched alike; smooth ones (tanh) have a continuous density up to a higher edge. Control: a linear
-network of orthogonal weights, all of whose singular values are 1.
+directions stretched alike; smooth ones (tanh) have a continuous density up to a higher edge. At the variance 2 hard
+tanh has an edge as well, 2 e. Controls: a linear network of orthogonal weights, all of whose singular values are 1, and
+a convolutional one with delta-orthogonal kernels.
 
 Predict: will 1024 tanh layers, at the right scale, distort a gradient more than 4 layers do?
 
 Look: no; the three densities of each class lie on each other, and on the theory.
 
 And what it is for: in a deep linear network each singular value of the task is learnt on its own, in a time that
-theory gives exactly; it is measured here with gradient descent on chains of scalars.
+theory gives exactly; it is measured here with gradient descent on chains of scalars, and so is the largest stable step.
 
 Here: random networks of digits' size upwards, their exact Jacobians by `jax.jvp` of every direction, eigenvalues of J
 Jᵀ.
@@ -38,7 +39,9 @@ import numpy as np
 
 import gradjax.study
 from gradjax.activations import ACTIVATIONS
-from gradjax.initializers import mean_field, scaled_orthogonal
+from gradjax.initializers import INITIALIZERS, mean_field, scaled_orthogonal
+from gradjax.jacobians import input_output_jacobian
+from gradjax.layers import convolution
 from gradjax.study import Claim, plotting, progress
 from gradjax.theory import isometry
 from gradjax.theory.learning import mode_time
@@ -51,15 +54,17 @@ ACTIVATIONS_USED = ("linear", "relu", "hard_tanh", "tanh")
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """An activation with its weights and depth; tuned: at the point where its spectrum has the variance 1/4."""
+    """An activation with its weights and depth; tuned: at the point where its spectrum has the variance."""
 
     activation: str
     weights: str
     depth: int
+    variance: float = VARIANCE
 
     @property
     def name(self) -> str:
-        return f"{self.activation.replace('_', ' ')}, {self.weights}, depth {self.depth}"
+        other = "" if self.variance == VARIANCE else f", variance {self.variance:g}"
+        return f"{self.activation.replace('_', ' ')}, {self.weights}, depth {self.depth}{other}"
 
     @property
     def tuned(self) -> bool:
@@ -68,16 +73,17 @@ class Network:
     def point(self) -> tuple[float, float, float]:
         """Mean square of the pre-activations, and standard deviations of weights and biases."""
         if self.tuned:
-            return isometry.isometric_point(self.activation, self.depth, VARIANCE)
+            return isometry.isometric_point(self.activation, self.depth, self.variance)
         return 1.0, math.sqrt(2) if self.activation == "relu" else 1.0, 0.0
 
 
 WIDE = tuple(Network(*kind, depth) for kind in (("linear", "gaussian"), ("relu", "gaussian"), ("relu", "orthogonal"))
              for depth in (1, 4, 8))  # fmt: skip
 TUNED = tuple(Network(name, "orthogonal", depth) for name in ("hard_tanh", "tanh") for depth in (4, 64, 1024))
+SPREAD = tuple(Network(name, "orthogonal", 1024, 2.0) for name in ("hard_tanh", "tanh"))
 CONTROL = Network("linear", "orthogonal", 64)
-NETWORKS = (*WIDE, *TUNED, CONTROL)
-CHAINS = (2, 4, 29)  # weight matrices whose learning time is measured
+NETWORKS = (*WIDE, *TUNED, CONTROL, *SPREAD)
+CHAINS = (2, 4, 9, 29)  # weight matrices whose learning time is measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +106,14 @@ PRESETS = {"quick": Config(width=64, deep_width=64, seeds=4), "full": Config()}
 PLANTS = {  # three times the depth, and a control of Gaussian weights; classes exchanged; a learning rate 1.1 times
     "deeper": (
         *(f"variance: {network.name}" for network in WIDE if network.depth > 1),
-        *(f"density: {network.name}" for network in TUNED if network.depth > 4), "control",
+        *(f"density: {network.name}" for network in (*TUNED, *SPREAD, *WIDE[:3])),
+        "control", "convolutions",
     ),
     "classes": (
         "atom of hard tanh: place", "atom of hard tanh: mass", "edge of tanh",
-        "density: hard tanh, orthogonal, depth 4", "density: tanh, orthogonal, depth 4",
+        *(f"edge: {network.name}" for network in SPREAD),
     ),
-    "rate": tuple(f"learning time: {chain} matrices" for chain in CHAINS),
+    "rate": (*(f"learning time: {chain} matrices" for chain in CHAINS), "largest step", "conserved"),
 }  # fmt: skip
 
 
@@ -119,10 +126,48 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         width = config.width if network in WIDE else config.deep_width
         values = [_eigenvalues(key, width, *_planted(config.plant, network), *point) for key in keys]
         result[f"values_{index}"] = np.stack(values).astype(np.float32)
-        if network in TUNED or network in WIDE[:3]:
+        if network in (*TUNED, *SPREAD, *WIDE[:3]):
             result |= _density(index, network, point[0])
-    result["times"] = np.array([_learning_time(chain, 1.1 if config.plant == "rate" else 1.0) for chain in CHAINS])
+    factor = 1.1 if config.plant == "rate" else 1.0
+    result["times"] = np.array([_learning_time(chain, factor) for chain in CHAINS])
+    result["steps"] = np.array([_largest_step(chain, factor if chain == 29 else 1.0) for chain in CHAINS])
+    result["conserved"] = np.array(_conserved(1.0 if config.plant == "rate" else 2e-4))
+    result["convolutions"] = _convolutions(config)
     return result
+
+
+def _largest_step(weights: int, factor: float) -> float:
+    """The largest learning rate at which a chain of equal scalars, displaced by 1e-6, returns to its minimum u = 1."""
+
+    def returns(rate: float) -> bool:
+        a = 1 + 1e-6
+        for _ in range(4000):
+            a -= factor * rate * a ** (weights - 1) * (a**weights - 1)
+            if not abs(a - 1) < 2e-6:
+                return False
+        return True
+
+    low, high = 0.0, 2.0
+    for _ in range(30):
+        low, high = ((low + high) / 2, high) if returns((low + high) / 2) else (low, (low + high) / 2)
+    return low
+
+
+def _conserved(rate: float, time: float = 3.0) -> float:
+    """The change of a² − b² along gradient descent on (1 − a b)²/2."""
+    a, b = 1.5, 0.1
+    for _ in range(int(time / rate)):
+        error = 1 - a * b
+        a, b = a + rate * error * b, b + rate * error * a
+    return a * a - b * b - (1.5**2 - 0.1**2)
+
+
+def _convolutions(config: Config) -> np.ndarray:
+    """Singular values of eight layers of delta-orthogonal convolutions (3 x 3 taps, circular) over a small image."""
+    keys = jax.random.split(jax.random.key(config.seed), 8)
+    kernel_init = INITIALIZERS["he_normal" if config.plant == "deeper" else "delta_orthogonal"]
+    layers = [convolution(key, 8, 8, taps=(3, 3), kernel_init=kernel_init) for key in keys]
+    return np.linalg.svd(input_output_jacobian(layers, jnp.ones((4, 4, 8))).reshape(128, 128), compute_uv=False)
 
 
 def _planted(plant: str, network: Network) -> tuple[int, bool, int]:
@@ -194,10 +239,11 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
             error = 4 * spread.std(ddof=1) / math.sqrt(len(spread)) + expected * 2 * network.depth / config.width
             words = f"{network.name}: J Jᵀ has the relative variance {{measured:.2f}}"
             found.append(Claim(f"variance: {network.name}", spread.mean(), expected, error, paper, statement=words))
-    for network in TUNED:
+    for network in (*TUNED, *SPREAD, *WIDE[:3]):
         distance = _distance(result, rows[network])
         words = f"{network.name}: the distribution differs from theory's by {{measured:.3f}}"
-        found.append(Claim(f"density: {network.name}", distance, 0.0, 6 / config.deep_width, later, statement=words))
+        width = config.width if network in WIDE else config.deep_width
+        found.append(Claim(f"density: {network.name}", distance, 0.0, 6 / width, later, statement=words))
     return found + _ends(config, result, rows, later)
 
 
@@ -210,9 +256,9 @@ def _distance(result: dict[str, np.ndarray], index: int) -> float:
 
 
 def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int], later: str) -> list[Claim]:
-    hard, smooth = (result[f"values_{rows[Network(name, 'orthogonal', 1024)]}"] for name in ("hard_tanh", "tanh"))
+    hard = result[f"values_{rows[Network('hard_tanh', 'orthogonal', 1024)]}"]
     place = isometry.limit_largest_squared_singular_value("bernoulli", VARIANCE)
-    edge = isometry.largest_squared_singular_value("tanh", "orthogonal", 1024, TUNED[-1].point()[0])
+    edge, steps = _theory_edge(TUNED[-1]), result["steps"]
     top, control = np.median(hard), np.sqrt(result[f"values_{rows[CONTROL]}"])
     saxe = "gradjax.theory.learning; Saxe et al. 2014, arXiv:1312.6120"
     return [
@@ -221,14 +267,36 @@ def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int
         Claim("atom of hard tanh: mass", np.mean(np.abs(hard / top - 1) < 1e-3), 1 - VARIANCE, 6 / config.deep_width,
               later,
               statement="hard tanh, depth 1024: {measured:.1%} of them"),
-        Claim("edge of tanh", smooth.max(), edge, edge * 3 * config.deep_width ** (-2 / 3), later,
-              statement="tanh, depth 1024: the largest eigenvalue of J Jᵀ is {measured:.3f}"),
+        _edge("edge of tanh", result, rows[TUNED[-1]], edge, later),
+        *(_edge(f"edge: {network.name}", result, rows[network], _theory_edge(network), later) for network in SPREAD),
         Claim("control", np.abs(np.log(control)).max(), 0.0, 1e-5, "a product of orthogonal matrices is one",
               statement="linear and orthogonal: all singular values within {measured:.0e} of 1"),
         *(Claim(f"learning time: {chain} matrices", time, mode_time(1.0, 1e-3, 0.5, chain), 2e-3 * time, saxe,
                 statement=f"a chain of {chain} matrices learns a mode in the time {{measured:.3f}}")
           for chain, time in zip(CHAINS, result["times"], strict=True)),
+        Claim("largest step", steps[CHAINS.index(4)] / steps[-1], 29 / 4, 0.01, saxe,
+              statement="4 matrices bear steps {measured:.3f} times as large as 29"),
+        Claim("conserved", result["conserved"], 0.0, 1e-3, saxe,
+              statement="two matrices of different size: a² − b² changes by {measured:.0e} while a b learns 1"),
+        Claim("convolutions", np.abs(np.log(result["convolutions"])).max(), 0.0, 1e-5,
+              "Xiao et al. 2018, arXiv:1806.05393",
+              statement="delta-orthogonal convolutions: all singular values within {measured:.0e} of 1"),
     ]  # fmt: skip
+
+
+def _theory_edge(network: Network) -> float:
+    arguments = network.activation, network.weights, network.depth, network.point()[0]
+    return isometry.largest_squared_singular_value(*arguments)
+
+
+def _edge(name: str, result: dict[str, np.ndarray], index: int, edge: float, source: str) -> Claim:
+    """The mean ln of the networks' largest eigenvalues: four standard errors, and how far inside of the edge the
+    largest of so many lies: 0.28 of them beyond, by the law of Tracy and Widom (its mean is -1.2065)."""
+    tops = np.log(result[f"values_{index}"].max(axis=1).astype(np.float64))
+    inside = np.interp(1 - 0.28 / result[f"values_{index}"].shape[1], result[f"below_{index}"], result[f"x_{index}"])
+    error = 4 * float(tops.std(ddof=1)) / math.sqrt(len(tops)) + math.log(edge / inside)
+    words = f"{NETWORKS[index].name}: ln of the largest eigenvalue of J Jᵀ is {{measured:.3f}}"
+    return Claim(name, tops.mean(), math.log(edge), error, source, statement=words)
 
 
 def plot(config: Config, result: dict[str, np.ndarray]):
