@@ -195,7 +195,7 @@ def test_a_backend_that_does_not_start_is_one_sentence(root, capsys, monkeypatch
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(root, capsys, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(platforms.jax.distributed, "initialize", fail)

@@ -1,31 +1,11 @@
-"""The only writer of files: a reader finds the old file or the new one, never a half."""
+"""Where a study's files go, and the ways in which they are written (``gradjax.files``)."""
 
-import contextlib
-import hashlib
 import os
 from pathlib import Path
 
+from gradjax.files import sha256 as sha256
+from gradjax.files import write_whole as write_whole
 from gradjax.study.usage import UsageError
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes the file whole or not at all: a temporary file in the same folder, synced, then renamed over the old one.
-
-    A rename within one folder is atomic; one across file systems would copy, and could be seen half done.
-
-    Raises:
-        OSError: as the system says it; the old file is then untouched and no temporary file is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 def writable_folder(path: Path) -> Path:
@@ -42,8 +22,3 @@ def writable_folder(path: Path) -> Path:
     except OSError as error:
         raise UsageError(f"--out {path} is no folder that can be written to ({error.strerror or error})") from error
     return path
-
-
-def sha256(content: bytes) -> str:
-    """The SHA-256 of the content in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()

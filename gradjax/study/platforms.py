@@ -17,6 +17,7 @@ from gradjax.study.files import sha256
 from gradjax.study.usage import UsageError
 
 THREADS = 16  # of XLA on a CPU, at least: with two, programs that draw orthogonal weights wait for each other for ever
+PATIENCE = 30  # seconds: a process that has not been heard of for so long is lost, and ends the others
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "matplotlib", "scikit-learn")
 
 
@@ -55,7 +56,13 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         UsageError: where the coordinator cannot be reached or no scheduler is recognised.
     """
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=PATIENCE,
+            shutdown_timeout_seconds=PATIENCE,
+        )
     except (RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())
         raise UsageError(

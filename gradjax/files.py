@@ -1,0 +1,35 @@
+"""The only writer of files: a reader finds the old file or the new one, never a half."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes the file whole or not at all: a temporary file in the same folder, synced, then renamed over the old one.
+
+    A rename within one folder is atomic; one across file systems would copy, and could be seen half done.
+
+    Raises:
+        OSError: as the system says it; the old file is then untouched and no temporary file is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of the content in hexadecimal digits.
+
+    >>> sha256(b"")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(content).hexdigest()
