@@ -10,6 +10,7 @@ import numpy as np
 
 from gradjax.chain.door import Layer, is_parameter
 from gradjax.chain.stack import Stack, as_layers, depth_of, layer_of, slice_of, stacked_leaves, type_of_entry
+from gradjax.chain.whole import check_whole
 from gradjax.numerics import is_concrete, is_inexact
 
 
@@ -120,19 +121,19 @@ def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_pa
 
 
 def _check_model(model: Callable, entries, x, batch_axis: int | None) -> None:
-    """Refuse layers that are another network than the model (Equinox's MLP.layers leaves its activations out)."""
-    theirs = (model if batch_axis is None else jax.vmap(model))(x)
-    ours = forward(entries, x)
-    if describe(theirs) != describe(ours):
-        raise ValueError(f"model gives {describe(theirs)}, the layers give {describe(ours)}: another composition")
-    for a, b in zip(jax.tree.leaves(theirs), jax.tree.leaves(ours), strict=True):
-        if is_concrete((a, b)):
-            apart, size = np.max(np.abs(np.asarray(a) - np.asarray(b))), np.max(np.abs(np.asarray(a)))
-            if not apart <= 1e3 * float(jnp.finfo(a.dtype).eps) * max(size, 1e-30):
-                raise ValueError(
-                    f"model and layers differ by {apart:.3g} at x (outputs up to {size:.3g}): the layers are another "
-                    "network; list the activations and whatever else the model does between them"
-                )
+    """Refuse layers that are another network than the model, which takes the whole batch where a layer couples it."""
+    mapped = batch_axis == 0 and all(layer_of(entry).mapped for entry in entries)
+
+    def outputs():
+        by_entry = fold(entries, x, lambda h, layer, _: (layer(h),) * 2)[1]
+        for entry, h in zip(entries, by_entry, strict=True):
+            yield from ([_at(h, i) for i in range(depth_of(entry))] if isinstance(entry, Stack) else [h])
+
+    check_whole(jax.vmap(model) if mapped else model, x, forward(entries, x), outputs, describe)
+
+
+def _at(tree, index: int):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _as_activation(x):
