@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from gradjax.clipping import clip_by_global_norm
 from gradjax.networks import mlp
-from gradjax.training import cross_entropy, predict, train
+from gradjax.training import cross_entropy, over_grid, predict, train
 
 STEPS, RUNS = 20, 6
 
@@ -36,7 +37,10 @@ def test_vmapped_scan_and_loop_agree_over_twenty_steps(x64):
         update, state = made(threshold, rate).update(gradient, state)
         return optax.apply_updates(layers, update), state, value
 
-    together = jax.jit(jax.vmap(one))(seeds, scales, thresholds, rates)
+    points = (seeds, scales, thresholds, rates)
+    together = jax.jit(jax.vmap(one))(*points)
+    in_chunks = jax.jit(lambda *points: over_grid(one, points, together=4))(*points)  # the last chunk is smaller
+    np.testing.assert_allclose(in_chunks, together, rtol=1e-8)
     for run in range(RUNS):
         layers, losses = start(seeds[run], scales[run]), []
         state = made(thresholds[run], rates[run]).init(layers)
@@ -45,3 +49,10 @@ def test_vmapped_scan_and_loop_agree_over_twenty_steps(x64):
             losses.append(float(value))
         assert max(losses) > 1.001 * min(losses)  # it moved
         np.testing.assert_allclose(together[run], losses, rtol=1e-8)  # rounding, grown by twenty steps of training
+
+
+def test_a_grid_of_unequal_axes_is_refused():
+    with pytest.raises(ValueError, match=r"leading axes of \['2', '3'\]"):
+        over_grid(lambda a, b: a, (jnp.zeros(2), jnp.zeros(3)))
+    with pytest.raises(ValueError, match="together is 0"):
+        over_grid(lambda a: a, (jnp.zeros(2),), together=0)
