@@ -83,9 +83,10 @@ def main() -> None:
         [statistics.median(pair[way][kind] for pair in pairs) for kind in (0, 1)] for way in (0, 1)
     )
     print(
-        f"{arguments.runs} runs of {arguments.steps} steps, depth {arguments.depth}, width {arguments.width}: one program "
-        f"{wall * 1e6:.0f} µs, Python loop {loop_wall * 1e6:.0f} µs a run and step, ratio {loop_wall / wall:.2f} "
-        f"(processor time {processor * 1e6:.0f} and {loop_processor * 1e6:.0f} µs, ratio {loop_processor / processor:.2f})"
+        f"{arguments.runs} runs of {arguments.steps} steps, depth {arguments.depth}, width {arguments.width}, "
+        f"a run and step: one program {wall * 1e6:.0f} µs, Python loop {loop_wall * 1e6:.0f} µs, "
+        f"ratio {loop_wall / wall:.2f} (processor time {processor * 1e6:.0f} and {loop_processor * 1e6:.0f} µs, "
+        f"ratio {loop_processor / processor:.2f})"
     )
 
 
