@@ -138,3 +138,48 @@ def deepnorm_constants(encoder_depth: int, decoder_depth: int) -> DeepNormConsta
         return DeepNormConstants(1.0, 1.0, (2 * m) ** 0.25, (8 * m) ** -0.25)
     mixed = (n**4 * m) ** (1 / 16)
     return DeepNormConstants(0.81 * mixed, 0.87 / mixed, (3 * m) ** 0.25, (12 * m) ** -0.25)
+
+
+class TransformerSignals(NamedTuple):
+    """Mean square of a token in front of every block and behind the last, and the correlation of two tokens there."""
+
+    length: np.ndarray
+    correlation: np.ndarray
+
+
+def transformer_signals(depth: int, tokens: int, *, post: bool = False, skip: float = 1.0, branch: float = 1.0):
+    """Return how long and how alike the tokens of a random transformer are, as `TransformerSignals`.
+
+    A block adds uniform attention, the same vector for every token with the mean square m = (1 + (T - 1) c) / T, and a
+    ReLU network of two layers, mean square 1/2 and cross product J(c)/2 by the arc-cosine kernel; weights have the
+    variance 1/width, and both read normalized tokens. Pre-LN: q <- skip^2 q + branch^2 (m, then 1/2). Post-LN divides
+    the sum by its length again. Tokens that become alike leave queries and keys without a gradient (rank collapse);
+    skip = sqrt(depth) in Post-LN, or branch = 1/sqrt(depth) in Pre-LN, keeps them apart at any depth.
+
+    Args:
+        depth: blocks, at least 1.
+        tokens: T, at least 1; unrelated, of mean square 1, in front of the first block.
+        post: whether the normalization follows the sum.
+        skip, branch: factors of the two summands.
+
+    Reference: derived; Xiong et al. (2020, arXiv:2002.04745) for the lengths, Noci et al. (2022, arXiv:2206.03126) for
+    rank collapse.
+
+    >>> transformer_signals(4, 1).length
+    array([1. , 2.5, 4. , 5.5, 7. ])
+    """
+    depth, count = _whole("depth", depth, 1), _whole("tokens", tokens, 1)
+    q, cross, found = 1.0, 0.0 if count > 1 else 1.0, []
+    for _ in range(depth):
+        found.append((q, cross / q))
+        for kernel in (lambda c: ((1 + (count - 1) * c) / count,) * 2, lambda c: (0.5, _arc_cosine(c) / 2)):
+            square, product = kernel(cross / q)
+            q, cross = skip**2 * q + branch**2 * square, skip**2 * cross + branch**2 * product
+            q, cross = (1.0, cross / q) if post else (q, cross)
+    return TransformerSignals(*np.array([*found, (q, cross / q)]).T)
+
+
+def _arc_cosine(c: float) -> float:
+    """The correlation of two signals behind a ReLU layer (Cho and Saul 2009)."""
+    c = min(max(c, -1.0), 1.0)
+    return float((np.sqrt(1 - c * c) + (np.pi - np.arccos(c)) * c) / np.pi)

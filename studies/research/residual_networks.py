@@ -11,7 +11,8 @@ gradient of the stream is unchanged at any depth, exactly, and only the last lay
 batch-norm in the branch block l carries 1/(l + 1) of the stream's variance. In transformers the place of the layer
 norm decides: behind the addition (Post-LN) the gradient of the last layer is the same at every depth, in front of the
 branch (Pre-LN) it falls like 1/√L; DeepNorm weighs the skip up. It is quoted that Post-LN's gradient decays as
-(2/3)^((L-l)/2): it is tested here. Control: branches of zero.
+(2/3)^((L-l)/2): it is tested here. In a Post-LN network tokens become alike, and then queries and keys have no
+gradient (rank collapse); a skip of √L keeps them apart at any depth. Control: branches of zero.
 
 Predict: 64 blocks that each add a branch as strong as the skip: how much larger is the gradient at the input?
 
@@ -23,7 +24,7 @@ input by `jax.grad`; the transformers have uniform attention over 16 tokens and 
 
 Reference: Yang and Schoenholz (2017), arXiv:1712.08969; Zhang et al. (2019), arXiv:1901.09321; De and Smith (2020),
 arXiv:2002.10444; Bachlechner et al. (2020), arXiv:2003.04887; Xiong et al. (2020), arXiv:2002.04745; Wang et al.
-(2022), arXiv:2203.00555.
+(2022), arXiv:2203.00555; Noci et al. (2022), arXiv:2206.03126.
 """
 
 import dataclasses
@@ -37,22 +38,28 @@ import numpy as np
 
 import gradjax.study
 from gradjax.study import Claim, plotting, progress
-from gradjax.theory.residual import deepnorm_constants, fixup_branch_scale, residual_growth, stable_branch_scale
+from gradjax.theory.residual import (
+    deepnorm_constants,
+    fixup_branch_scale,
+    residual_growth,
+    stable_branch_scale,
+    transformer_signals,
+)
 
 ORDER = 15
 HE = math.sqrt(2)
 TOKENS = 16
 
 
-def _relu(x, m, a):
+def _relu(x, m, a, _=None):
     return x + a * m[1] @ jax.nn.relu(HE * m[0] @ x)
 
 
-def _tanh(x, m, a):
+def _tanh(x, m, a, _):
     return x + a * m[1] @ jnp.tanh(m[0] @ x)
 
 
-def _batchnorm(x, m, a):
+def _batchnorm(x, m, a, _):
     """Units lead, the batch follows: each unit has mean 0 and variance 1 over the batch."""
     normal = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
     return x + _relu(normal, m, a) - normal
@@ -62,22 +69,22 @@ def _layernorm(x):
     return (x - x.mean(axis=0, keepdims=True)) / x.std(axis=0, keepdims=True)
 
 
-def _attention(x, m):
-    """Uniform: with small queries and keys every token takes the mean of all values."""
-    return m[2] @ jnp.broadcast_to(x.mean(axis=1, keepdims=True), x.shape)
+def _attention(x, m, logits):
+    """Uniform where the logits are 0, as with small queries and keys: every token takes the mean of all values."""
+    return m[2] @ (x @ jax.nn.softmax(logits, axis=0))
 
 
 def _feed_forward(x, m):
     return m[1] @ jax.nn.relu(m[0] @ x)
 
 
-def _post(x, m, a):
-    x = _layernorm(a * x + _attention(x, m))
+def _post(x, m, a, logits):
+    x = _layernorm(a * x + _attention(x, m, logits))
     return _layernorm(a * x + _feed_forward(x, m))
 
 
-def _pre(x, m, a):
-    x = x + a * _attention(_layernorm(x), m)
+def _pre(x, m, a, logits):
+    x = x + a * _attention(_layernorm(x), m, logits)
     return x + a * _feed_forward(_layernorm(x), m)
 
 
@@ -98,7 +105,7 @@ class Design:
         """Scale, weights and last as numbers at this depth."""
         deep = deepnorm_constants(depth, 0)
         named = {"1/√L": stable_branch_scale(depth), "1/L": 1 / depth, "L^-1/2": fixup_branch_scale(depth, 2)}
-        named |= {"α": deep.encoder_alpha, "β": deep.encoder_beta}
+        named |= {"√L": math.sqrt(depth), "α": deep.encoder_alpha, "β": deep.encoder_beta}
         scale, weights = (named[v] if isinstance(v, str) else v for v in (self.scale, self.weights))
         return scale, weights, self.last
 
@@ -115,6 +122,7 @@ DESIGNS = {  # a line here adds a curve
         Design("Post-LN", "post"),
         Design("Pre-LN", "pre"),
         Design("DeepNorm", "post", "α", "β"),
+        Design("Post-LN, skip √L", "post", "√L"),
     )
 }
 AT = {name: index for index, name in enumerate(DESIGNS)}
@@ -129,7 +137,7 @@ class Config:
     """Units a layer."""
     depths: tuple[int, ...] = (4, 8, 16, 32, 64)
     """Numbers of blocks."""
-    seeds: int = 8
+    seeds: int = 12
     """Sets of matrices, the same for all designs: the points' spread and the tolerance of the claims."""
     seed: int = 0
     """The first of the seeds."""
@@ -142,29 +150,46 @@ PLANTS = {  # branches 1.5 times as strong as stated, none zero; Post-LN and Pre
     # and no normalization in two of the designs
     "strong": (*(f"growth: {name}" for name in GROWING), "Fixup: identity"),
     "exchanged": (
-        "Post-LN: last block by depth", "Pre-LN: last block by depth",
-        "Pre-LN: first over last block", "Pre-LN: length",
+        "Post-LN: last block by depth", "Pre-LN: last block by depth", "Pre-LN: first over last block",
+        "Pre-LN: length", "queries: Post-LN",
     ),
     "constants": (
         "Post-LN: factor of a block", "Fixup: first step by depth", "DeepNorm: first step by depth",
-        "batch-norm: share of the branch",
+        "batch-norm: share of the branch", "queries: skip √L", "layer norm: Jacobian", "Post-LN: length",
+        "Fixup: no step",
     ),
 }  # fmt: skip
 
 
 def compute(config: Config) -> dict[str, np.ndarray]:
-    """ln |dL/dx_l|², |x_l|² a unit and ln |dL/dV_l|²: (designs, depths, seeds, layers), NaN beyond the depth."""
+    """ln |dL/dx_l|², |x_l|² a unit, ln |dL/dV_l|² and ln |dL/d(logits)_l|²: (designs, depths, seeds, layers), NaN
+    beyond the depth; what single layers do: see `_normalization`."""
     deep = max(config.depths)
     shape = (len(DESIGNS), len(config.depths), config.seeds, deep + 1)
-    result = {name: np.full(shape, np.nan) for name in ("signals", "lengths", "weights")}
+    result = {name: np.full(shape, np.nan) for name in ("signals", "lengths", "weights", "logits")}
+    single = [_normalization(config, seed) for seed in range(config.seeds)]
     for seed in progress(range(config.seeds), "seeds"):
         drawn = _draw(jax.random.key(config.seed + seed), config.width, deep)
         for (i, design), (d, depth) in itertools.product(enumerate(DESIGNS.values()), enumerate(config.depths)):
             block, constants = _planted(config, design, depth)
             found = _network(*drawn, list(BLOCKS).index(block), *constants, depth)
-            for name, values, kept in zip(result, found, (depth + 1, depth + 1, depth), strict=True):
+            for name, values, kept in zip(result, found, (depth + 1, depth + 1, depth, depth), strict=True):
                 result[name][i, d, seed, :kept] = values[:kept]
-    return result | {"growth": _theory(config), "depth": np.array(config.depths)}
+    other = {"growth": _theory(config), "depth": np.array(config.depths), "single": np.array(single)}
+    return result | other
+
+
+def _normalization(config: Config, seed: int) -> tuple[float, float, float]:
+    """Largest singular value of a layer norm's Jacobian times |x|/√n, mean square of x + F(x) inside of Post-LN, and
+    the gradient's size of the first matrix of a Fixup branch."""
+    matrices, x, readout = _draw(jax.random.key(config.seed + seed), config.width, 1)
+    planted, last = config.plant == "constants", 0.1 if config.plant == "constants" else 0.0
+    token, x = x[:, :1], _layernorm(x)
+    jacobian = np.asarray(jax.jacrev((lambda t: 2 * t) if planted else _layernorm)(token)[:, 0, :, 0])
+    top = float(np.linalg.norm(jacobian, 2) * jnp.sqrt(jnp.mean(token**2)))
+    total = x + _feed_forward(x, matrices[0] * (1.5 if planted else 1.0))
+    branch = jax.grad(lambda w: jnp.sum(readout * _relu(x, jnp.stack([w, last * matrices[0, 1]]), 1.0)))(matrices[0, 0])
+    return top, float(jnp.mean(total**2)), float(jnp.linalg.norm(branch))
 
 
 def _planted(config: Config, design: Design, depth: int) -> tuple[str, tuple[float, float, float]]:
@@ -190,25 +215,26 @@ def _draw(key, width: int, depth: int):
 def _network(matrices, x, readout, block, scale, weights, last, depth):
     """One pass forward and back through the first `depth` blocks, the others being the identity."""
 
-    def loss(zeros, values):
+    def loss(zeros, values, logits):
         def step(x, given):
-            index, zero, value, m = given
+            index, zero, value, shown, m = given
             m = (weights * m).at[1].set(value)
             x = x + zero
-            after = jax.lax.switch(block, list(BLOCKS.values()), x, m, scale)
+            after = jax.lax.switch(block, list(BLOCKS.values()), x, m, scale, shown)
             return jnp.where(index < depth, after, x), x
 
-        out, before = jax.lax.scan(step, x, (jnp.arange(len(matrices)), zeros, values, matrices))
+        out, before = jax.lax.scan(step, x, (jnp.arange(len(matrices)), zeros, values, logits, matrices))
         final = jnp.where(block == list(BLOCKS).index("pre"), _layernorm(out), out)  # Pre-LN ends in a layer norm
         return jnp.sum(readout * final), jnp.concatenate([before, out[None]])
 
     def log_square(g):
-        return jnp.log(jnp.sum(g**2, axis=(-2, -1)))
+        return jnp.log(jnp.maximum(jnp.sum(g**2, axis=(-2, -1)), 1e-37))  # finite where there is none
 
     zeros = jnp.zeros((len(matrices), *x.shape), x.dtype)
-    signals, values = jax.grad(loss, (0, 1), has_aux=True)(zeros, weights * last * matrices[:, 1])[0]
-    lengths = jnp.mean(loss(zeros, weights * last * matrices[:, 1])[1] ** 2, axis=(1, 2))
-    return jnp.append(log_square(signals), log_square(readout)), lengths, log_square(values)
+    given = zeros, weights * last * matrices[:, 1], jnp.zeros((len(matrices), TOKENS, TOKENS), x.dtype)
+    (signals, values, logits), states = jax.grad(loss, (0, 1, 2), has_aux=True)(*given)
+    lengths = jnp.mean(states**2, axis=(1, 2))
+    return jnp.append(log_square(signals), log_square(readout)), lengths, log_square(values), log_square(logits)
 
 
 def _theory(config: Config) -> np.ndarray:
@@ -249,12 +275,15 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     ends = weights[..., [0, -1], :, :]
     steps = np.log(np.nansum(np.exp(ends), axis=-1))  # ln of the sum over blocks, at the two depths
     for name, source in (("Fixup", paper["fixup"]), ("DeepNorm", "Wang et al. 2022, arXiv:2203.00555")):
-        claim(f"{name}: first step by depth", steps[AT[name], 1] - steps[AT[name], 0], 0.0, 0.25, source,
+        # DeepNorm's rule is the leading order in 1/α²
+        slack = 10 / config.width if name == "Fixup" else 0.5 * (2 * shallow) ** -0.5
+        claim(f"{name}: first step by depth", steps[AT[name], 1] - steps[AT[name], 0], 0.0, slack, source,
               f"{name}: from {shallow} to {deep} blocks the first step changes by e^({{measured:.2f}})")  # fmt: skip
     length = lengths[AT["batch-norm in the branch"], -1][:, : deep + 1]
     share = (1 - length[:, :-1] / length[:, 1:]) * np.arange(2, deep + 2)
-    claim("batch-norm: share of the branch", share.mean(axis=1), 1.0, 0.1, "De and Smith 2020, arXiv:2002.10444",
-          "batch-norm: the l-th branch carries {measured:.2f} / (l + 1) of the stream's variance")  # fmt: skip
+    words = "batch-norm: the l-th branch carries {measured:.2f} / (l + 1) of the stream's variance"
+    claim("batch-norm: share of the branch", share.mean(axis=1), 1.0, 5 / config.width,
+          "De and Smith 2020, arXiv:2002.10444", words)  # fmt: skip
     return found + _transformers(config, result)
 
 
@@ -263,26 +292,60 @@ def _transformers(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     depths, source = np.array(config.depths), "Xiong et al. 2020, arXiv:2002.04745"
     deep, shallow = max(config.depths), min(config.depths)
     post, pre = (result["weights"][AT[name]] / 2 for name in ("Post-LN", "Pre-LN"))
-    last = [np.stack([rows[d, :, n - 1] for d, n in enumerate(depths)]).mean(axis=1) for rows in (post, pre)]
     signal = result["signals"][AT["Post-LN"], -1]
     # away from the output, where tokens still lose what they do not share
     factor = np.exp((signal[:, deep // 8] - signal[:, deep // 2]) / (2 * (deep // 2 - deep // 8)))
-    wide = 4 * float(factor.std(ddof=1)) / math.sqrt(config.seeds) + 0.02
-    root = math.sqrt(deep / shallow)
-    length = result["lengths"][AT["Pre-LN"], -1][:, deep].mean() - 1
-    ratio = np.exp(pre[-1, :, 0] - pre[-1, :, deep - 1]).mean()
+    law = transformer_signals(deep, TOKENS).length
+    middle = min(n for n in config.depths if 4 * n >= deep)  # from there to the end: asymptotic
+    ends = post[-1, :, deep - 1] - post[0, :, shallow - 1]
+    fall = pre[list(depths).index(middle), :, middle - 1] - pre[-1, :, deep - 1]
+    length = result["lengths"][AT["Pre-LN"], -1][:, deep]
+    ratio = np.exp(pre[-1, :, 0] - pre[-1, :, deep - 1])
+    jacobian, total, unmoved = result["single"].T
+    finite = 5 / config.width
+
+    def claim(name: str, samples, expected: float, slack: float, by: str, words: str, relation: str = "=") -> Claim:
+        error = 4 * float(np.std(samples, ddof=1, dtype=np.float64)) / math.sqrt(config.seeds)
+        return Claim(name, float(np.mean(samples)), float(expected), error + slack, by, relation, words)
+
+    ours = "gradjax.theory.residual.transformer_signals"
     return [
-        Claim("Post-LN: factor of a block", factor.mean(), 1.0, wide, "derived: a layer norm divides by what was added",
-              statement="Post-LN: a block multiplies the gradient by {measured:.3f}, not by (2/3)^(1/2) = 0.816"),
-        Claim("Post-LN: last block by depth", math.exp(last[0][-1] - last[0][0]), 1.0, 0.25, source,
-              statement=f"Post-LN: the last block's gradient at depth {deep} is {{measured:.2f}} that at {shallow}"),
-        Claim("Pre-LN: last block by depth", math.exp(last[1][0] - last[1][-1]), root, 0.35 * root, source,
-              statement=f"Pre-LN: it falls {{measured:.2f}} times from depth {shallow} to {deep}"),
-        Claim("Pre-LN: first over last block", ratio, 1.5, 0.0, "NormFormer, Shleifer et al. 2021, arXiv:2110.09456",
-              ">=", "Pre-LN: the first block's gradient is {measured:.2f} times the last one's"),
-        Claim("Pre-LN: length", length / deep, 1.0, 0.5, source,
-              statement="Pre-LN: the stream's mean square grows by {measured:.2f} a block"),
+        claim("Post-LN: factor of a block", factor, 1.0, finite, "derived: a layer norm divides by what was added",
+              "Post-LN: a block multiplies the gradient by {measured:.3f}, not by (2/3)^(1/2) = 0.816"),
+        claim("Post-LN: last block by depth", np.exp(ends), 1.0, 2 * finite, source,
+              f"Post-LN: the last block's gradient at depth {deep} is {{measured:.2f}} that at {shallow}"),
+        claim("Pre-LN: last block by depth", np.exp(fall), math.sqrt(law[deep] / law[middle]), 2 * finite, ours,
+              f"Pre-LN: it falls {{measured:.2f}} times from depth {middle} to {deep}"),
+        claim("Pre-LN: first over last block", ratio, 1.5, 0.0, "NormFormer, Shleifer et al. 2021, arXiv:2110.09456",
+              "Pre-LN: the first block's gradient is {measured:.2f} times the last one's", ">="),
+        claim("Pre-LN: length", (length - 1) / deep, (law[-1] - 1) / deep, finite * law[-1] / deep, ours,
+              "Pre-LN: the stream's mean square grows by {measured:.2f} a block"),
+        claim("Post-LN: length", total, 1.5, finite, source,
+              "Post-LN: the sum of skip and branch, before its norm, has the mean square {measured:.3f}"),
+        claim("layer norm: Jacobian", jacobian, 1.0, finite, source,
+              "the largest singular value of a layer norm's Jacobian is {measured:.3f} √n / |x|"),
+        Claim("Fixup: no step", unmoved.max(), 0.0, 0.0, "Zhang et al. 2019, arXiv:1901.09321",
+              statement="Fixup: at the first step the first matrix of a branch has the gradient {measured:g}"),
+        *_queries(config, result, ours),
     ]  # fmt: skip
+
+
+def _queries(config: Config, result: dict[str, np.ndarray], ours: str) -> list[Claim]:
+    """How the gradient of attention's logits, by that of the block's output, falls over 8 blocks: like 1 − c, over the
+    mean square that the first norm divides by."""
+    found, row, n = [], list(config.depths).index(8), 8
+    for name, label, skip in (("Post-LN", "Post-LN", 1.0), ("Post-LN, skip √L", "skip √L", math.sqrt(n))):
+        part = result["logits"][AT[name], row][:, :n] - result["signals"][AT[name], row][:, 1 : n + 1]
+        c = transformer_signals(n, TOKENS, post=True, skip=skip).correlation
+        law = (1 - c) / (skip**2 + (1 + (TOKENS - 1) * c) / TOKENS)
+        change = part[:, n - 1] - part[:, 0]
+        error = 4 * float(np.std(change, ddof=1, dtype=np.float64)) / math.sqrt(config.seeds)
+        words = f"{label}, {n} blocks: the squared gradient of queries and keys changes by e^({{measured:.2f}})"
+        expected = math.log(law[n - 1] / law[0])
+        found.append(
+            Claim(f"queries: {label}", change.mean(), expected, error + 5 * n / config.width, ours, statement=words)
+        )
+    return found
 
 
 def plot(config: Config, result: dict[str, np.ndarray]):
