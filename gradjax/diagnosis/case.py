@@ -195,6 +195,7 @@ def singular_values(case: Case) -> dict[str, np.ndarray]:
 
 def _single(entry, state, examples: int | None):
     """Shape and dtype of one example's activation, without the depth axis of a Stack."""
+
     def cut(leaf):
         drop = isinstance(entry, Stack) + (examples is not None and not layer_of(entry).coupled)
         return jax.ShapeDtypeStruct(leaf.shape[drop:], leaf.dtype)

@@ -14,8 +14,6 @@ from gradjax.diagnosis.causes import OF_LAYERS, judged
 from gradjax.diagnosis.report import COLUMNS, Diagnosis
 from gradjax.numerics import is_inexact
 
-BACKWARD = ("log_signal", "log_gradient")
-
 
 def diagnose(
     layers,
@@ -100,7 +98,7 @@ def _kind(entry) -> str:
 def _first_bad(case: Case, findings) -> tuple[int | None, int | None]:
     """The first row that breaks on each way; where none is a NaN, the first that has left what is harmless."""
     broken = np.flatnonzero(case.of("finite") == 0)
-    back = np.flatnonzero((case.of("finite_gradient") == 0) | ~_usable(case.of("log_signal")))
+    back = np.flatnonzero((case.of("finite_gradient") == 0) | np.isposinf(case.of("log_signal")))
     if broken.size or back.size:
         return (int(broken[0]) if broken.size else None), (int(back[-1]) if back.size else None)
     if not findings:
@@ -116,15 +114,15 @@ def _first_bad(case: Case, findings) -> tuple[int | None, int | None]:
     return (ahead[0] if ahead else None), (behind[0] if behind else (own[0] if own else None))
 
 
-def _usable(logs: np.ndarray) -> np.ndarray:
-    return ~(np.isnan(logs) | np.isposinf(logs)) | ~np.isfinite(logs[-1:]) & np.isneginf(logs)
-
-
 def _example(case: Case, row: int | None) -> int | None:
     finite = case.measures.finite_examples
     if finite is None:
         return None
-    inputs = [~np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(case.x) if is_inexact(leaf)]
+    inputs = [
+        ~np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(1)
+        for leaf in jax.tree.leaves(case.x)
+        if is_inexact(leaf)
+    ]
     if inputs and np.any(inputs):
         return int(np.argmax(np.any(inputs, axis=0)))
     bad = np.flatnonzero(finite[row] == 0) if row is not None else np.zeros(0, int)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from gradjax.chain import depth_of, fold, linearize
 from gradjax.chain.forward import is_differentiable
@@ -54,9 +53,7 @@ def measure(loss: Callable, entries, x, units: list[Unit | None], *, examples: i
         examples: how many there are along the leading axis of every activation; None for one alone.
         form: whether to form one example's Jacobian of each layer, where it is no larger than 2^18 entries.
     """
-    plans = tuple(
-        Plan(unit.kernel if unit else None, bool(unit and unit.transposed), form) for unit in units
-    )
+    plans = tuple(Plan(unit.kernel if unit else None, bool(unit and unit.transposed), form) for unit in units)
     kept, out, value, cotangent, behind = _measure(loss, entries, x, jax.random.key(0), examples, plans)
     found = [row | back for (_, row), back in zip(kept, behind, strict=True)]
     jacobians = [row.pop("jacobian", None) for row in found]
@@ -115,7 +112,9 @@ def _forward(examples, plan: Plan, carry, layer, _):
     row = {"log_activation": log_norm(out) - _half_log_size(out), "finite": all_finite(out)}
     row |= {"log_parameter": log_norm(layer.parameters), "finite_parameters": all_finite(layer.parameters)}
     if examples is not None:
-        flags = [jnp.isfinite(leaf).reshape(examples, -1).all(axis=1) for leaf in jax.tree.leaves(out) if is_inexact(leaf)]
+        flags = [
+            jnp.isfinite(leaf).reshape(examples, -1).all(axis=1) for leaf in jax.tree.leaves(out) if is_inexact(leaf)
+        ]
         row["finite_examples"] = jnp.stack(flags).all(axis=0) if flags else jnp.ones(examples, bool)
     if is_differentiable(h):
         row |= _seen_at_a_tangent(examples, plan, layer, h, out, own)

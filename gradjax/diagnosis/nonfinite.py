@@ -8,8 +8,8 @@ from jax.tree_util import Partial
 from gradjax.chain import as_layers
 from gradjax.diagnosis.case import Case, build
 from gradjax.diagnosis.program import SAFE, SMALL, first_nonfinite, made_safe, singular
-from gradjax.diagnosis.rewriting import safe_at
 from gradjax.diagnosis.report import Finding, Remedy
+from gradjax.diagnosis.rewriting import safe_at
 from gradjax.numerics import is_inexact
 
 LOW = ("float16", "bfloat16")
@@ -176,9 +176,9 @@ def _singular(case: Case, untaken: bool) -> Finding | None:
 
 
 def _kept_off(primitive: str, row: int | None) -> Remedy:
-    text = f"keep the operand of `{primitive}` {SMALL:g} off its singular points (inside the `where`, where there is one)"
+    text = (
+        f"keep the operand of `{primitive}` {SMALL:g} off its singular points (inside the `where`, where there is one)"
+    )
     if row is None:
         return Remedy(text, SMALL, "loss", lambda loss: made_safe(loss, (primitive,)))
     return Remedy(text, SMALL, "layers", lambda layers: safe_at(as_layers(layers), row, (primitive,)))
-
-

@@ -19,7 +19,9 @@ def softmaxes(closed: ClosedJaxpr) -> dict[int, tuple[int, ...]]:
     found: dict[int, tuple[int, ...]] = {}
     programs = [closed.jaxpr, *(value for eqn in equations(closed) for value in _programs(eqn))]
     for jaxpr in programs:
-        named = [(eqn.primitive.name, eqn) for eqn in jaxpr.eqns if eqn.invars and not isinstance(eqn.invars[0], Literal)]
+        named = [
+            (eqn.primitive.name, eqn) for eqn in jaxpr.eqns if eqn.invars and not isinstance(eqn.invars[0], Literal)
+        ]
         divided = {eqn.invars[0] for name, eqn in named if name == "div"}
         sums = {eqn.invars[0]: tuple(eqn.params["axes"]) for name, eqn in named if name == "reduce_sum"}
         for eqn in jaxpr.eqns:
@@ -41,8 +43,8 @@ def openness(function: Callable, *arguments) -> Array | None:
 
     def rule(eqn, inputs):
         if id(eqn) in places:
-            seen.append(_opening(inputs[0], places[id(eqn)]))
-        return None
+            seen.append(opening_of(inputs[0], places[id(eqn)]))
+        return
 
     evaluate(closed, jax.tree.leaves(arguments), rule)
     if not seen:  # it stands inside a loop, whose numbers cannot be taken out
@@ -51,7 +53,8 @@ def openness(function: Callable, *arguments) -> Array | None:
     return table[jnp.argmin(table[:, 0])]
 
 
-def _opening(logits: Array, axes: tuple[int, ...]) -> Array:
+def opening_of(logits: Array, axes: tuple[int, ...]) -> Array:
+    """(3,): the mean of 1 − Σ p² over the rows of one softmax, its logits' deviation, its keys."""
     s = logits.astype(jnp.float32)
     usable = jnp.isfinite(s)
     keys = jnp.sum(usable, axis=axes)
@@ -71,14 +74,23 @@ class Cooled:
     factor: float
 
     def __call__(self, layer, h):
-        closed, shape = jax.make_jaxpr(lambda layer, h: layer(h), return_shape=True)(layer, h)
+        return cooled_function(lambda layer, h: layer(h), self.factor)(layer, h)
+
+
+def cooled_function(function: Callable, factor: float) -> Callable:
+    """The function with the logits of its softmaxes multiplied by `factor`."""
+
+    def call(*arguments):
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
         places = softmaxes(closed)
 
         def rule(eqn, inputs):
-            return [jnp.exp(self.factor * inputs[0])] if id(eqn) in places else None
+            return [jnp.exp(factor * inputs[0])] if id(eqn) in places else None
 
-        flat = evaluate(closed, jax.tree.leaves((layer, h)), rule)
+        flat = evaluate(closed, jax.tree.leaves(arguments), rule)
         return jax.tree.unflatten(jax.tree.structure(shape), flat)
+
+    return call
 
 
 def cooled(layers, rows: list[int], factor: float) -> list:

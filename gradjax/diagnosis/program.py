@@ -28,9 +28,9 @@ SAFE: dict[str, Callable[[list, float], list]] = {  # operands moved off a primi
     "log1p": lambda v, e: [jnp.maximum(v[0], e - 1)],
     "pow": lambda v, e: [jnp.maximum(v[0], e), *v[1:]],
     "div": lambda v, e: [v[0], jnp.where(jnp.abs(v[1]) < e, jnp.full_like(v[1], e), v[1])],
-    "exp": lambda v, e: [jnp.minimum(v[0], float(np.log(float(jnp.finfo(v[0].dtype).max))) / 2)],
-    "exp2": lambda v, e: [jnp.minimum(v[0], float(np.log2(float(jnp.finfo(v[0].dtype).max))) / 2)],
-    "expm1": lambda v, e: [jnp.minimum(v[0], float(np.log(float(jnp.finfo(v[0].dtype).max))) / 2)],
+    "exp": lambda v, e: [jnp.minimum(v[0], float(np.log(float(jnp.finfo(v[0].dtype).max))) / 4)],
+    "exp2": lambda v, e: [jnp.minimum(v[0], float(np.log2(float(jnp.finfo(v[0].dtype).max))) / 4)],
+    "expm1": lambda v, e: [jnp.minimum(v[0], float(np.log(float(jnp.finfo(v[0].dtype).max))) / 4)],
     "acos": lambda v, e: [jnp.clip(v[0], e - 1, 1 - e)],
     "asin": lambda v, e: [jnp.clip(v[0], e - 1, 1 - e)],
     "atanh": lambda v, e: [jnp.clip(v[0], e - 1, 1 - e)],
@@ -70,8 +70,11 @@ def _enter(eqn, inputs: list, rule: Rule, eager: bool) -> list:
         return (_steps if eager else _scanned)(eqn, inputs, rule)
     if eager and name == "cond":
         return evaluate(eqn.params["branches"][int(inputs[0])], inputs[1:], rule, eager)
-    subfuns, params = eqn.primitive.get_bind_params(eqn.params)
-    outputs = eqn.primitive.bind(*subfuns, *inputs, **params)
+    return _bound(eqn, inputs)
+
+
+def _bound(eqn, inputs: list) -> list:
+    outputs = eqn.primitive.bind(*inputs, **eqn.primitive.get_bind_params(eqn.params))
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
 
 
@@ -127,7 +130,8 @@ def equations(closed: ClosedJaxpr):
 
 def place(eqn) -> str:
     """The primitive's name and the user's line."""
-    return f"`{eqn.primitive.name}` at {summarize(eqn.source_info).rsplit('/', 1)[-1]}"
+    line = summarize(eqn.source_info).rsplit("/", 1)[-1]
+    return f"`{eqn.primitive.name}`" + (f" at {line}" if line else "")
 
 
 def first_nonfinite(function: Callable, *arguments) -> tuple[str, str] | None:
@@ -184,9 +188,12 @@ def _chosen_between(closed: ClosedJaxpr) -> set[int]:
                 found.add(id(eqn))
                 if all(jnp.shape(v.aval) == jnp.shape(eqn.outvars[0].aval) for v in eqn.invars):
                     meets |= {v for v in eqn.invars if not isinstance(v, Literal)}
-        programs += [value.jaxpr if isinstance(value, ClosedJaxpr) else value for eqn in jaxpr.eqns
-                     for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "eqns"))
-                     if hasattr(value, "eqns")]
+        programs += [
+            value.jaxpr if isinstance(value, ClosedJaxpr) else value
+            for eqn in jaxpr.eqns
+            for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "eqns"))
+            if hasattr(value, "eqns")
+        ]
     return found
 
 
@@ -231,9 +238,7 @@ def _through(function, arguments, rule, primitives):
     def only_where_needed(eqn, inputs):
         # a call that holds nothing to replace keeps its own derivative
         if id(eqn) not in entered and _is_call(eqn) and not _holds(eqn, primitives):
-            subfuns, params = eqn.primitive.get_bind_params(eqn.params)
-            outputs = eqn.primitive.bind(*subfuns, *inputs, **params)
-            return list(outputs) if eqn.primitive.multiple_results else [outputs]
+            return _bound(eqn, inputs)
         return rule(eqn, inputs)
 
     flat = evaluate(closed, jax.tree.leaves(arguments), only_where_needed)

@@ -26,7 +26,9 @@ class Shortened:
 def safe_at(entries: list, row: int, primitives: tuple[str, ...]) -> list:
     """The layers with the one at a row replaced by its safe version; a Stack is safe as a whole."""
     return [
-        wrapped(entry, lambda layer: Partial(Safe(primitives), layer)) if start <= row < start + depth_of(entry) else entry
+        wrapped(entry, lambda layer: Partial(Safe(primitives), layer))
+        if start <= row < start + depth_of(entry)
+        else entry
         for entry, start in zip(entries, starts(entries), strict=True)
     ]
 

@@ -46,8 +46,12 @@ def layer_imbalance(case: Case) -> Finding | None | str:
     if 2 * abs(apart[odd]) <= HARMFUL:
         return None
     factor, row = float(np.exp(-apart[odd])), dense[odd].row
-    evidence = f"its weights are {np.exp(apart[odd]):.3g} times what the other layers' are, relative to the critical ones"
-    remedy = Remedy(f"multiply its weights by {factor:.3g}", factor, "layers", lambda l: _scaled(l, [dense[odd]], factor))
+    evidence = (
+        f"its weights are {np.exp(apart[odd]):.3g} times what the other layers' are, relative to the critical ones"
+    )
+    remedy = Remedy(
+        f"multiply its weights by {factor:.3g}", factor, "layers", lambda l: _scaled(l, [dense[odd]], factor)
+    )
     return Finding("layer imbalance", row, evidence, {"factor": float(np.exp(apart[odd]))}, remedy)
 
 
@@ -66,7 +70,9 @@ def saturation(case: Case) -> Finding | None | str:
     worst = int(np.argmin(np.where(flat, slopes, np.inf)))
     factor = 0.1 / max(dense[i].bias_std for i in np.flatnonzero(flat))
     chosen = [d for d, f in zip(dense, flat, strict=True) if f]
-    evidence = f"biases of size {dense[worst].bias_std:.3g} hold {share[worst]:.0%} of the units flat: e^-{lost:.1f} is lost"
+    evidence = (
+        f"biases of size {dense[worst].bias_std:.3g} hold {share[worst]:.0%} of the units flat: e^-{lost:.1f} is lost"
+    )
     remedy = Remedy(
         f"multiply the biases of {len(chosen)} layers by {factor:.3g}", factor, "layers",
         lambda l: _scaled(l, chosen, factor, bias=True),
@@ -85,7 +91,9 @@ def dead_units(case: Case) -> Finding | None | str:
         return None
     row = int(rows[np.argmax(dead[rows])])
     owners = [d for d in case.recognized if row in d.rows and d.unit.bias is not None and d.bias_std > 0]
-    evidence = f"{dead[row]:.0%} of its units answer no example; chance allows {allowed[row]:.0%} at width {case.widths[row]}"
+    evidence = (
+        f"{dead[row]:.0%} of its units answer no example; chance allows {allowed[row]:.0%} at width {case.widths[row]}"
+    )
     remedy = Remedy("raise the biases of this layer until half of the units are on")
     if owners:
         shift = _mean_bias(case, owners[0])
@@ -133,7 +141,9 @@ def _log_ratios(dense: list[DenseRow]) -> np.ndarray:
     biases: dict = {}
     for d in dense:
         biases.setdefault(d.unit.activation, []).append(d.bias_std)
-    return np.array([np.log(d.weight_std / critical_std(d, float(np.median(biases[d.unit.activation])))) for d in dense])
+    return np.array(
+        [np.log(d.weight_std / critical_std(d, float(np.median(biases[d.unit.activation])))) for d in dense]
+    )
 
 
 def _size_into(case: Case, row: int) -> float:

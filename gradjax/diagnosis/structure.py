@@ -1,7 +1,6 @@
 """Causes in how a network is put together: branches without 1/√L, normalization that explodes, a cut, sharp attention."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gradjax.chain import as_layers, fold, layer_of
@@ -30,9 +29,7 @@ def branch_scale(case: Case) -> Finding | None | str:
     if total <= case.limit(rows) or signal < case.limit(rows) / 2:
         return None
     scale = float(np.sum(branches) ** -0.5)
-    evidence = (
-        f"{len(rows)} residual blocks multiply the squared gradient by e^{total:.1f}; each branch adds {branches.mean():.3g}"
-    )
+    evidence = f"{len(rows)} residual blocks multiply the squared gradient by e^{total:.1f}; each branch adds {branches.mean():.3g}"
     remedy = Remedy(
         f"multiply every branch by {scale:.3g} = 1/sqrt(sum of what they add)", scale, "layers",
         lambda layers: with_branch_scale(layers, rows.tolist(), scale, skip=True),

@@ -8,7 +8,6 @@ gives φ(h W + b), or φ(W h + b) as Equinox and PyTorch lay their kernels out.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -17,7 +16,6 @@ from gradjax.activations import ACTIVATIONS
 from gradjax.chain import Layer, Stack, layer_of
 from gradjax.chain.stack import slice_of, stacked_leaves
 from gradjax.layers.dense import Dense
-
 
 
 @dataclass(frozen=True)

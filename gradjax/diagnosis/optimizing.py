@@ -1,0 +1,264 @@
+"""Causes that need the optimizer: a step longer than the curvature bears, and a second moment that is left behind."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gradjax.diagnosis.report import Finding, Remedy
+from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of
+
+POWER_STEPS = 40
+TRIAL_STEPS = 30
+STALE = 2.3  # root mean square of g / sqrt(v): above it, spikes follow (Wortsman et al. 2023, arXiv:2304.13013)
+NO_OPTIMIZER = "no optimizer was handed in"
+
+
+class Adam(NamedTuple):
+    """What an Adam-like optimizer did at this step: decay rates, v̂ by row, and the squared gradients it was given."""
+
+    first_decay: float
+    second_decay: float
+    count: int
+    second: list
+    squared: list
+
+
+def learning_rate(case: StepCase) -> Finding | None | str:
+    """A step above 2 / λ_max of the preconditioned Hessian, and a loss that then rises on this very batch.
+
+    With momentum β the limit is 2 (1 + β) / λ_max, with Adam's averaged β₁ it is 2 (1 + β₁) / ((1 − β₁) λ_max) for
+    the Hessian between the roots of the preconditioner (Cohen et al. 2022, arXiv:2207.14484).
+    """
+    if case.optimizer is None:
+        return NO_OPTIMIZER
+    if not _whole(case):
+        return "the gradient is not finite"
+    found = _steps(case)
+    if found is None:
+        return "the optimizer is neither a multiple of the gradient nor Adam-like"
+    scale, factor, kind = found
+    sharpness = float(_sharpness(case.loss, case.params, case.batch, scale))
+    limit = factor / sharpness if sharpness > 0 else np.inf
+    if not limit < 1:
+        return None
+    trial = _trial(case)
+    if trial <= case.value * 1.1:
+        return None
+    evidence = (
+        f"the step is {1 / limit:.3g} times the stability limit of {kind}; {TRIAL_STEPS} steps on this batch take the loss "
+        f"from {case.value:.3g} to {trial:.3g}"
+    )
+    number = float(limit / 2)
+    remedy = Remedy(
+        f"multiply the learning rate by {number:.3g}, to half the limit", number, "optimizer",
+        lambda optimizer: _slower(optimizer, number),
+    )  # fmt: skip
+    return Finding("learning rate", None, evidence, {"over_limit": float(1 / limit)}, remedy)
+
+
+def stale_second_moment(case: StepCase) -> Finding | None | str:
+    """Gradients that have outgrown Adam's second moment: the root mean square of g / √v̂ far above one."""
+    if case.optimizer is None:
+        return NO_OPTIMIZER
+    if not _whole(case):
+        return "the gradient is not finite"
+    adam = _adam(case)
+    if adam is None:
+        return "the optimizer keeps no second moment"
+    sizes = np.array([_root_mean(g, v) for g, v in zip(adam.squared, adam.second, strict=True)])
+    row = int(np.argmax(sizes))
+    if not sizes[row] > STALE:
+        return None
+    number = float(1 / sizes[row])
+    evidence = f"g / sqrt(v) has a root mean square of {sizes[row]:.3g} there, where 1 is steady and {STALE} comes before spikes"
+    text = (
+        f"multiply this step's update by {number:.3g} (StableAdamW), or raise v to g² (what `apply` does to opt_state)"
+    )
+    remedy = Remedy(text, number, "opt_state", lambda state: _refreshed(state, adam))
+    return Finding("stale second moment", row, evidence, {"rms": float(sizes[row])}, remedy)
+
+
+def lost_update(case: StepCase) -> Finding | None:
+    """Updates that rounding swallows: most of what the optimizer adds is below half a unit of the parameters."""
+    if case.optimizer is None or not _whole(case):
+        return None
+    worst, row = 1.0, None
+    for index, (p, u) in enumerate(zip(rows_of(case.params), rows_of(case.update[0]), strict=True)):
+        if str(p.dtype) not in ("float16", "bfloat16"):
+            continue
+        wide = np.asarray(u.astype(jnp.float32), np.float64)
+        kept = np.asarray(((p + u.astype(p.dtype)).astype(jnp.float32) - p.astype(jnp.float32)), np.float64)
+        share = float(np.sum(kept * wide) / max(np.sum(wide**2), 1e-300))
+        worst, row = (share, index) if share < min(worst, 0.5) and np.any(wide) else (worst, row)
+    if row is None:
+        return None
+    evidence = f"{1 - worst:.0%} of the update is lost in rounding to {rows_of(case.params)[row].dtype}"
+    remedy = Remedy("keep the parameters in float32 (32 bits)", 32.0, "params", widened)
+    return Finding("precision", row, evidence, {"kept": worst}, remedy)
+
+
+def widened(tree):
+    """The tree with its 16-bit floats in float32."""
+
+    def wide(leaf):
+        return leaf.astype(jnp.float32) if str(getattr(leaf, "dtype", "")) in ("float16", "bfloat16") else leaf
+
+    return jax.tree.map(wide, tree)
+
+
+def _whole(case: StepCase) -> bool:
+    return bool(
+        np.isfinite(case.value)
+        and not np.any(np.isnan(log_norms(case.gradient)) | np.isposinf(log_norms(case.gradient)))
+    )
+
+
+def _steps(case: StepCase) -> tuple[list, float, str] | None:
+    """Each row's learning rate over its preconditioner, the limit's numerator, and the limit's name."""
+    adam, updates, gradients = _adam(case), rows_of(case.update[0]), rows_of(case.gradient)
+    if adam is not None:
+        rate = _rate_of_adam(case)
+        scale = [rate / (jnp.sqrt(jnp.asarray(v)) + 1e-8) for v in adam.second]
+        beta = adam.first_decay
+        return scale, 2 * (1 + beta) / (1 - beta), f"Adam, 2 (1 + b1) / ((1 - b1) lambda) with b1 = {beta:.3g}"
+    zero = jax.tree.map(jnp.zeros_like, case.gradient)
+    fresh, state = case.optimizer.update(case.gradient, case.optimizer.init(case.params), case.params)
+    echo = rows_of(case.optimizer.update(zero, state, case.params)[0])
+    g = np.concatenate([np.asarray(a, np.float64).ravel() for a in gradients])
+    u = np.concatenate([np.asarray(a, np.float64).ravel() for a in rows_of(fresh)])
+    e = np.concatenate([np.asarray(a, np.float64).ravel() for a in echo])
+    if not np.any(g) or not len(updates):
+        return None
+    rate, beta = -float(g @ u) / float(g @ g), float(e @ u) / max(float(u @ u), 1e-300)
+    if not (rate > 0 and 0 <= beta < 1 and np.linalg.norm(u + rate * g) < 1e-3 * np.linalg.norm(u)):
+        return None
+    return (
+        [jnp.full_like(a, rate) for a in gradients],
+        2 * (1 + beta),
+        f"gradient descent, {2 * (1 + beta):.3g} / lambda",
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sharpness(loss: Callable, params, batch, scale: list):
+    """The largest eigenvalue of S^½ H S^½, S the step by row, by power iteration with Hessian-vector products."""
+    leaves, structure = jax.tree.flatten(params)
+    places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    roots = [jnp.sqrt(s) for s in scale]
+
+    def gradient(moving: list):
+        whole = list(leaves)
+        for place, leaf in zip(places, moving, strict=True):
+            whole[place] = leaf
+        return rows_of(jax.grad(lambda p: loss(p, batch), allow_int=True)(structure.unflatten(whole)))
+
+    here = [leaves[place] for place in places]
+
+    def apply(v):
+        moved = jax.jvp(gradient, (here,), ([r * a for r, a in zip(roots, v, strict=True)],))[1]
+        return [r * a for r, a in zip(roots, moved, strict=True)]
+
+    def dot(a, b):
+        return sum(jnp.sum(x * y) for x, y in zip(a, b, strict=True))
+
+    def once(_, state):
+        v, _, _ = state
+        image = apply(v)
+        size = jnp.sqrt(dot(image, image))
+        return [a / jnp.where(size > 0, size, 1) for a in image], dot(v, image), size
+
+    keys = jax.random.split(jax.random.key(0), len(here))
+    v = [jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, here, strict=True)]
+    v = [a / jnp.sqrt(dot(v, v)) for a in v]
+    return jax.lax.fori_loop(0, POWER_STEPS, once, (v, jnp.zeros((), v[0].dtype), jnp.zeros((), v[0].dtype)))[1]
+
+
+def _trial(case: StepCase) -> float:
+    """The loss after some steps of this optimizer on this batch; inf where it is no longer finite."""
+
+    def one(_, carry):
+        params, state = carry
+        gradient = gradient_of(case.loss, params, case.batch)[1]
+        updates, state = case.optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    run = jax.jit(lambda carry: case.loss(jax.lax.fori_loop(0, TRIAL_STEPS, one, carry)[0], case.batch))
+    after = float(run((case.params, case.opt_state)))
+    return after if np.isfinite(after) else float("inf")
+
+
+def _adam(case: StepCase) -> Adam | None:
+    before, after = _moments(case.opt_state), _moments(case.update[1])
+    if before is None or after is None:
+        return None
+    zero = jax.tree.map(jnp.zeros_like, case.gradient)
+    echo = _moments(case.optimizer.update(zero, case.update[1], case.params)[1])
+    if echo is None:
+        return None
+    second = _decay(after.nu, echo.nu)
+    first = _decay(after.mu, echo.mu)
+    old, new = ([np.asarray(a, np.float64) for a in rows_of(m.nu)] for m in (before, after))
+    count = int(after.count)
+    squared = [np.maximum(n - second * o, 0) / (1 - second) for n, o in zip(new, old, strict=True)]
+    corrected = [n / (1 - second**count) for n in new]
+    return Adam(first, second, count, [jnp.asarray(v, jnp.float32) for v in corrected], squared)
+
+
+def _moments(state) -> Any:
+    """The node of an optimizer's state that holds mu, nu and count, as optax's Adam and its kin do."""
+
+    def holds(node):
+        return all(hasattr(node, name) for name in ("mu", "nu", "count"))
+
+    found = [node for node in jax.tree.leaves(state, is_leaf=holds) if holds(node)]
+    return found[0] if len(found) == 1 else None
+
+
+def _decay(before, after) -> float:
+    """By what a moment shrinks when the gradient is zero: its decay rate."""
+    a = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in rows_of(before)])
+    b = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in rows_of(after)])
+    return float(a @ b) / max(float(a @ a), 1e-300)
+
+
+def _rate_of_adam(case: StepCase) -> float:
+    """The learning rate: its update over m̂ / √v̂ at a fresh state, where that is the gradient's sign."""
+    fresh = rows_of(case.optimizer.update(case.gradient, case.optimizer.init(case.params), case.params)[0])
+    sizes = np.concatenate([np.abs(np.asarray(a, np.float64)).ravel() for a in fresh])
+    return float(np.median(sizes[sizes > 0])) if np.any(sizes > 0) else 0.0
+
+
+def _root_mean(squared: np.ndarray, second) -> float:
+    v = np.maximum(np.asarray(second, np.float64), 1e-16)
+    return float(np.sqrt(np.mean(squared / v)))
+
+
+def _slower(optimizer, factor: float):
+    """The same optimizer, its state untouched, with every update multiplied."""
+
+    def update(updates, state, params=None, **extra):
+        updates, state = optimizer.update(updates, state, params, **extra)
+        return jax.tree.map(lambda u: u * factor, updates), state
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def _refreshed(state, adam: Adam):
+    """The optimizer's state with its second moment raised to the squares that it was last given."""
+
+    def holds(node):
+        return all(hasattr(node, name) for name in ("mu", "nu", "count"))
+
+    def raised(node):
+        if not holds(node):
+            return node
+        squares, weight = iter(adam.squared), 1 - adam.second_decay ** max(adam.count - 1, 1)
+        nu = jax.tree.map(lambda v: jnp.maximum(v, jnp.asarray(next(squares) * weight, v.dtype)), node.nu)
+        return node._replace(nu=nu)
+
+    return jax.tree.map(raised, state, is_leaf=holds)

@@ -1,0 +1,100 @@
+"""Any training step on the table: a loss function, its parameters, a batch, and the optimizer if there is one."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradjax.diagnosis.case import awake
+from gradjax.diagnosis.observing import Observed, observed
+from gradjax.numerics import is_inexact
+
+
+@dataclass(frozen=True)
+class StepCase:
+    """What every cause asks of a step; rows are the floating leaves of the parameters."""
+
+    loss: Callable  # (params, batch) -> scalar
+    params: Any
+    batch: Any
+    optimizer: Any
+    opt_state: Any
+    names: tuple[str, ...]
+    value: float
+    gradient: Any
+    seen: Observed | None
+    examples: int | None
+
+    @functools.cached_property
+    def update(self) -> Any:
+        """The optimizer's update and the state behind it."""
+        return self.optimizer.update(self.gradient, self.opt_state, self.params)
+
+    @functools.cached_property
+    def woken_gradient(self):
+        """The gradient with parameters that are exactly zero drawn anew: a zero head hides the rest."""
+        leaves, structure = jax.tree.flatten(self.params)
+        drawn = iter(awake([leaf for leaf in leaves if is_inexact(leaf)], False))
+        woken = structure.unflatten([next(drawn) if is_inexact(leaf) else leaf for leaf in leaves])
+        return gradient_of(self.loss, woken, self.batch)[1]
+
+
+def rows_of(tree) -> list:
+    """The floating leaves, in order."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
+
+
+def log_norms(tree) -> np.ndarray:
+    """ln of each row's norm; −inf for a zero, NaN with a NaN. On the host in float64: nothing over- or underflows."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        wide = [np.asarray(leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf) for leaf in rows_of(tree)]
+        return np.array([np.log(np.sum(np.abs(leaf.astype(np.complex128)) ** 2)) / 2 for leaf in wide])
+
+
+def step_case(loss_fn: Callable, params, batch, optimizer, opt_state, key, names: Sequence[str] | None) -> StepCase:
+    """Run the step once and watch it; refused where the loss is no real scalar."""
+    params, batch = jax.tree.map(_as_array, params), jax.tree.map(_as_array, batch)
+    if not callable(loss_fn):
+        raise ValueError(f"loss_fn is {type(loss_fn).__name__}, expected a callable (params, batch) -> scalar")
+    if not rows_of(params):
+        raise ValueError("params holds no floating array, expected at least one leaf to differentiate")
+    loss = functools.partial(_scalar, loss_fn, key)
+    shape = jax.eval_shape(loss, params, batch)
+    if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise ValueError(f"loss_fn returns {shape}, expected one real scalar (or a tuple that begins with it)")
+    names = _names(params, names)
+    value, gradient = gradient_of(loss, params, batch)
+    lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(batch) if np.ndim(leaf)}
+    examples = lengths.pop() if len(lengths) == 1 else None
+    if optimizer is not None and opt_state is None:
+        opt_state = optimizer.init(params)
+    seen = observed(loss, params, batch, rows_of(params), examples)
+    return StepCase(loss, params, batch, optimizer, opt_state, names, float(value), gradient, seen, examples)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gradient_of(loss: Callable, params, batch):
+    """The loss and its gradient with respect to the floating leaves; zeros elsewhere."""
+    return jax.value_and_grad(loss, allow_int=True)(params, batch)
+
+
+def _scalar(loss_fn: Callable, key, params, batch):
+    out = loss_fn(params, batch) if key is None else loss_fn(params, batch, key)
+    return out[0] if isinstance(out, (tuple, list)) else out
+
+
+def _as_array(leaf):
+    return jnp.asarray(leaf) if isinstance(leaf, (np.ndarray, float, int)) else leaf
+
+
+def _names(params, names: Sequence[str] | None) -> tuple[str, ...]:
+    paths = [(path, leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0] if is_inexact(leaf)]
+    if names is None:
+        return tuple(jax.tree_util.keystr(path) for path, _ in paths)
+    if len(names) != len(paths):
+        raise ValueError(f"names has {len(names)} entries, expected {len(paths)}, one for each floating leaf of params")
+    return tuple(str(name) for name in names)
