@@ -11,8 +11,10 @@ Prediction: q settles at a fixed point q*. There chi_1 = σw² E φ'(√q* z)².
 explode: chaos. Differences fade over ξ layers, 1/ξ = -ln of the slope of the map of c at c*, which is infinite only
 on the line chi_1 = 1. Dropout removes that line: two copies of one input differ by their masks, c* < 1 everywhere,
 and ξ stays finite. In chaos a curve is stretched and folded: its curvature settles at 3 chi_2 / (chi_1 (chi_1 - 1)).
-Controls: linear networks, whose gain is σw² exactly, and the published pairs on the critical line, where the gradient
-keeps its size.
+Where gradients shrink because signals do, nothing is lost: the gradient of ln |h| is what tells (the gradient scale
+coefficient). GELU networks of σw² = 2.5 have two fates: short signals settle, long ones grow without end. Controls:
+linear networks, whose gain is σw² exactly, and the published pairs on the critical line, where the gradient keeps its
+size.
 
 Predict: on which side of the line does a network lie whose weights are drawn from U[-1/√n, 1/√n], as was once
 standard?
@@ -23,11 +25,13 @@ You are here: `gradjax.study.here.draw_here(ax, activation, layers)` puts the la
 the layers of a network whose weight scale drifts from 1 to 2.5.
 
 Reference: Poole, Lahiri, Raghu, Sohl-Dickstein, Ganguli (2016), arXiv:1606.05340; Schoenholz, Gilmer, Ganguli, Sohl-
-Dickstein (2017), arXiv:1611.01232; Xiao et al. (2018), arXiv:1806.05393; Glorot and Bengio (2010).
+Dickstein (2017), arXiv:1611.01232; Xiao et al. (2018), arXiv:1806.05393; Glorot and Bengio (2010); He et al. (2015),
+arXiv:1502.01852; Philipp, Song, Carbonell (2017), arXiv:1712.05577.
 """
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
@@ -36,14 +40,21 @@ import numpy as np
 
 import gradjax.study
 from gradjax.activations import ACTIVATIONS
-from gradjax.initializers import mean_field, normal
+from gradjax.initializers import INITIALIZERS, mean_field, normal
+from gradjax.layers import convolution
 from gradjax.networks import mlp
 from gradjax.study import Claim, here, plotting, progress
 from gradjax.theory import meanfield
 
 ORDER = 4
 SHOWN = ("tanh", "erf", "hard_tanh", "relu", "selu", "gelu")
-USED = ("tanh", "linear")
+USED = {  # of the simulated networks
+    "tanh": ACTIVATIONS["tanh"],
+    "linear": ACTIVATIONS["linear"],
+    "gelu": ACTIVATIONS["gelu"],
+    "prelu": functools.partial(jax.nn.leaky_relu, negative_slope=0.25),
+}
+FILTERS = (64, 128, 128, 256, 256, 512, 512, 512, 512)  # behind the second layer of model B of He et al. (2015)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Point:
     keep: float = 1.0
     uniform: bool = False
     correlation: float = 0.3
+    length: float = 0.0  # of the signal at the start; 0: that at which it settles
 
 
 POINTS = (  # a line here adds a network
@@ -67,7 +79,12 @@ POINTS = (  # a line here adds a network
     Point("critical", "tanh", math.sqrt(1.76095), math.sqrt(0.05)),
     Point("critical, small bias", "tanh", math.sqrt(1.05), math.sqrt(2e-5)),
     Point("dropout on the critical line", "tanh", math.sqrt(1.76095), math.sqrt(0.05), keep=0.9),
-    Point("linear, U[-1/√n, 1/√n]", "linear", math.sqrt(1 / 3), 0.0, uniform=True),
+    Point("linear, U[-1/√n, 1/√n]", "linear", math.sqrt(1 / 3), 0.0, uniform=True, length=1.0),
+    Point("chaotic, small bias", "tanh", math.sqrt(2.5), math.sqrt(0.05)),
+    Point("critical, no bias", "tanh", 1.0, 0.0, length=1e-4),
+    Point("critical, PReLU", "prelu", math.sqrt(2 / (1 + 0.25**2)), 0.0, length=1.0),
+    Point("GELU, short", "gelu", math.sqrt(2.5), 0.05, length=0.2),
+    Point("GELU, long", "gelu", math.sqrt(2.5), 0.05, length=2.0),
 )
 AT = {point.name: index for index, point in enumerate(POINTS)}
 
@@ -80,8 +97,10 @@ class Config:
     """Units a layer of the simulated networks."""
     depth: int = 20
     """Their layers."""
-    seeds: int = 16
+    seeds: int = 32
     """Networks of each kind: the points' spread and the tolerance of the claims."""
+    thinner: int = 1
+    """Divides the convolutions' filters; their weights are as much wider, squared: what they do is the same."""
     grid: int = 40
     """Points of the diagram in either direction: not 100, for the record keeps every one of 18 panels."""
     seed: int = 0
@@ -90,16 +109,20 @@ class Config:
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(width=200, seeds=16, grid=12), "full": Config()}
-PLANTS = {  # 1.6 times the stated weight variance, linear layers for tanh; no dropout; the layers
-    # of the placed network in the other order
+PRESETS = {"quick": Config(width=200, seeds=16, thinner=4, grid=12), "full": Config()}
+PLANTS = {  # 1.6 times the stated weight variance; linear layers for tanh, tanh for others, biases and nodes where none
+    # are; no dropout; the layers of the placed network in the other order
     "weight_variance": (
         "length: ordered", "length: chaotic", "length: deep in chaos", "gain: ordered",
         "gain: chaotic", "gain: deep in chaos", "gain: critical", "gain: critical, small bias",
-        "gain: linear, U[-1/√n, 1/√n]", "depth scale of the correlation",
+        "gain: linear, U[-1/√n, 1/√n]", "gain: critical, no bias", "gain: critical, PReLU",
+        "depth scale of the correlation", "GELU, short", "convolutions: fading", "convolutions: kernels",
+        "rectangular layer: signal", "square layer: signal",
     ),
-    "tanh_for_linear": (
+    "other_networks": (
         *(f"{what}: {name}" for what in ("correlation", "curvature") for name in ("chaotic", "deep in chaos")),
+        "correlation: chaotic, small bias", "coefficient: chaotic", "coefficient: linear, U[-1/√n, 1/√n]", "GELU, long",
+        "Gauss-Hermite: hard tanh", "Gauss-Hermite: tanh",
     ),
     "no_dropout": ("dropout: correlation",),
     "reversed": ("you are here",),
@@ -121,17 +144,18 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     kernels = [mean_field(float(s)) for s in (drift[::-1] if config.plant == "reversed" else drift)]
     layers = mlp(jax.random.key(config.seed), [config.width] * 13, "tanh", kernels, normal(0.3), dtype=float)
     places = np.stack(here.layer_stds(layers))
-    return maps | result | {"weights": weights, "biases": biases, "drift": drift, "places": places}
+    other = {"fading": _convolutions(config), "layers": _layers(config), "nodes": _few_nodes(config)}
+    return maps | result | other | {"weights": weights, "biases": biases, "drift": drift, "places": places}
 
 
 def _simulate(config: Config, point: Point) -> list[np.ndarray]:
     factor = math.sqrt(1.6) if config.plant == "weight_variance" else 1.0
-    activation = "linear" if config.plant == "tanh_for_linear" else point.activation
+    activation, start, bias_std = point.activation, point.correlation, point.bias_std
+    if config.plant == "other_networks":
+        activation, start, bias_std = "linear" if activation == "tanh" else "tanh", 0.9, max(bias_std, 0.5)
     keep = 1.0 if config.plant == "no_dropout" else point.keep
-    q = 1.0 if point.activation == "linear" else _length(point)
-    scales = factor * point.weight_std, point.bias_std
-    start = 0.9 if config.plant == "tanh_for_linear" else point.correlation
-    settings = USED.index(activation), *scales, keep, point.uniform, q, start
+    q = point.length or _length(point)
+    settings = list(USED).index(activation), factor * point.weight_std, bias_std, keep, point.uniform, q, start
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     return [np.asarray(part) for part in _networks(keys, config.width, config.depth, *settings)]
 
@@ -145,7 +169,7 @@ def _networks(keys, width: int, depth: int, activation, weight_std, bias_std, ke
     """Mean square of a signal, its correlation with another, |v|² and squared curvature times width along a circle."""
 
     def phi(h):
-        return jax.lax.switch(activation, [ACTIVATIONS[name] for name in USED], h)
+        return jax.lax.switch(activation, list(USED.values()), h)
 
     def one(key):
         start, above = jax.random.split(key)
@@ -176,39 +200,134 @@ def _networks(keys, width: int, depth: int, activation, weight_std, bias_std, ke
 
 
 def _measures(h, other, velocity, bend):
-    n, speed = h.size, velocity @ velocity
-    bent = (bend @ bend) * speed - (velocity @ bend) ** 2
-    return (h @ h) / n, h @ other / jnp.sqrt((h @ h) * (other @ other)), jnp.log(speed), n * bent / speed**3
+    n, speed = h.size, jnp.sqrt(velocity @ velocity)
+    along, turn = velocity / speed, bend / speed / speed  # in this order: the squares of long ones overflow
+    bent = turn @ turn - (along @ turn) ** 2
+    return (h @ h) / n, h @ other / jnp.sqrt(h @ h) / jnp.sqrt(other @ other), 2 * jnp.log(speed), n * bent
+
+
+def _convolutions(config: Config) -> np.ndarray:
+    """Of nine ReLU convolutions with weights of deviation 0.01: ln of the mean square of the gradient in front of them
+    over that behind, by seed."""
+    std = 0.01 * math.sqrt(config.thinner * (1.6 if config.plant == "weight_variance" else 1.0))
+    keys = jax.random.split(jax.random.key(config.seed), config.seeds // 4)
+    return np.asarray(_fading(keys, tuple(n // config.thinner for n in (64, *FILTERS)), std))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _fading(keys, channels: tuple[int, ...], std):
+    def one(key):
+        *above, start, end = jax.random.split(key, len(channels) + 1)
+        layers = [
+            convolution(k, fan_in, fan_out, activation="relu", taps=(3, 3), kernel_init=normal(1.0), dtype=jnp.float32)
+            for k, (fan_in, fan_out) in zip(above, itertools.pairwise(channels), strict=True)
+        ]
+        x, readout = (jax.random.normal(k, (4, 4, n)) for k, n in ((start, channels[0]), (end, channels[-1])))
+        # linear in every kernel, as long as no gate turns: the deviation comes in behind
+        back = jax.vjp(lambda x: functools.reduce(lambda h, layer: layer(h) * std, layers, x), x)[1](readout)[0]
+        return jnp.log(jnp.mean(back**2) / jnp.mean(readout**2))
+
+    return jax.lax.map(one, keys)
+
+
+def _layers(config: Config) -> np.ndarray:
+    """ln of what layers with weights of variance 2/(n_in + n_out) do to a signal's mean square, 1 to 1 and 4 to 1,
+    and the deviation of He's convolution kernels of 64 filters."""
+    key, n = jax.random.key(config.seed), config.width
+    factor = math.sqrt(1.6) if config.plant == "weight_variance" else 1.0
+    found = []
+    for outputs in (n, n // 4):
+        kernel = factor * INITIALIZERS["glorot_normal"](key, (n, outputs), float)
+        found.append(jnp.log(n * jnp.mean(kernel**2)))
+    return np.array([*found, factor * jnp.std(INITIALIZERS["he_normal"](key, (3, 3, 64, 64), float))])
+
+
+def _few_nodes(config: Config) -> np.ndarray:
+    """Relative error of chi_1 at (4, 0.3) by Gauss-Hermite: hard tanh with 200 nodes, tanh with 32."""
+    found = []
+    for name, count in (("hard_tanh", 200), ("tanh", 32)):
+        q = meanfield.length_fixed_point(name, 4.0, 0.3)
+        z, weights = np.polynomial.hermite_e.hermegauss(count // (2 if config.plant == "other_networks" else 1))
+        slope = np.where(abs(z) * math.sqrt(q) < 1, 1.0, 0.0) if count == 200 else np.cosh(math.sqrt(q) * z) ** -2.0
+        rough = 16 * float(weights @ slope**2 / weights.sum())
+        found.append(abs(rough / meanfield.gradient_gain(name, 4.0, 0.3) - 1))
+    return np.array(found)
 
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
-    """Means over seeds and the later layers: four standard errors over seeds, and a few / width for finite width."""
+    """Means over seeds and the later layers: four standard errors over seeds, and 5 / width for finite width."""
     found, n, late = [], config.width, slice(3 * config.depth // 4, None)
     poole, deep = "Poole et al. 2016, arXiv:1606.05340", "Schoenholz et al. 2017, arXiv:1611.01232"
 
     def claim(name: str, samples, expected: float, slack: float, source: str, words: str) -> None:
-        error = 4 * float(np.std(samples, ddof=1)) / math.sqrt(config.seeds)
+        error = 4 * float(np.std(samples, ddof=1, dtype=np.float64)) / math.sqrt(config.seeds)
         found.append(Claim(name, float(np.mean(samples)), float(expected), error + slack, source, statement=words))
 
-    for name in ("ordered", "chaotic", "deep in chaos"):
+    for name in ("ordered", "chaotic", "deep in chaos", "chaotic, small bias"):
         i, p = AT[name], POINTS[AT[name]]
         q, c = _length(p), meanfield.correlation_fixed_point("tanh", p.weight_std, p.bias_std)
-        claim(f"length: {name}", result["lengths"][i, :, late].mean(axis=1), q, 5 * q / n, poole,
-              f"tanh, σw = {p.weight_std}, σb = 0.3: the mean square settles at {{measured:.3f}}")  # fmt: skip
-        if name != "ordered":
+        if p.bias_std == 0.3:
+            claim(f"length: {name}", result["lengths"][i, :, late].mean(axis=1), q, 5 * q / n, poole,
+                  f"tanh, σw = {p.weight_std}, σb = 0.3: the mean square settles at {{measured:.3f}}")  # fmt: skip
+        if name == "chaotic, small bias":
+            claim(f"correlation: {name}", result["correlations"][i, :, late].mean(axis=1), c, 5 / n, deep,
+                  "tanh, σw² = 2.5, σb² = 0.05: two signals settle at the correlation {measured:.4f}")  # fmt: skip
+        elif name != "ordered":
             claim(f"correlation: {name}", result["correlations"][i, :, late].mean(axis=1), c, 5 / n, poole,
                   f"tanh, σw = {p.weight_std}: two signals settle at the correlation {{measured:.4f}}")  # fmt: skip
             bend = meanfield.curvature_map("tanh", p.weight_std, p.bias_std, 1.0, q=q)[1]
-            claim(f"curvature: {name}", result["curvature"][i, :, late].mean(axis=1), bend, 0.1 * bend, poole,
+            claim(f"curvature: {name}", result["curvature"][i, :, late].mean(axis=1), bend, 25 * bend / n, poole,
                   f"tanh, σw = {p.weight_std}: a circle's squared curvature settles at {{measured:.2f}}")  # fmt: skip
     for name in AT:
-        if name not in ("depth scale", "dropout on the critical line"):
+        if name in ("ordered", "chaotic", "deep in chaos") or name.startswith(("critical", "linear")):
             i, p = AT[name], POINTS[AT[name]]
-            gain = meanfield.gradient_gain(p.activation, p.weight_std, p.bias_std)
+            phi = p.activation if p.activation in ACTIVATIONS else USED[p.activation]
+            gain = meanfield.gradient_gain(phi, p.weight_std, p.bias_std)
             rate = (result["stretch"][i, :, -1] - result["stretch"][i, :, 0]) / (config.depth - 1)
             claim(f"gain: {name}", rate, math.log(gain), 5 / n, "gradjax.theory.meanfield",
                   f"{name}: ln chi_1 = {{measured:.3f}}")  # fmt: skip
-    return found + _depth_claims(config, result, claim, found, deep)
+    return found + _depth_claims(config, result, claim, found, deep) + _other_claims(config, result)
+
+
+def _other_claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
+    """The gradient scale coefficient, GELU's two fates, layers of unequal sides, convolutions, quadrature."""
+    n, layers, found = config.width, config.depth - 1, []
+
+    def claim(name: str, samples, expected: float, slack: float, source: str, words: str) -> None:
+        error = 4 * float(np.std(samples, ddof=1, dtype=np.float64)) / math.sqrt(len(samples))
+        found.append(Claim(name, float(np.mean(samples)), float(expected), error + slack, source, statement=words))
+
+    philipp, glorot, he = "Philipp et al. 2017, arXiv:1712.05577", "Glorot and Bengio 2010", "He et al. 2015"
+    for name, rate in (("chaotic", math.log(meanfield.gradient_gain("tanh", 2.5, 0.3)) / 2),
+                       ("linear, U[-1/√n, 1/√n]", 0.0)):  # fmt: skip
+        logs = (result["stretch"][AT[name]] - np.log(result["lengths"][AT[name]])) / 2
+        claim(f"coefficient: {name}", (logs[:, -1] - logs[:, 0]) / layers, rate, 5 / n, philipp,
+              f"{name}: ln of the gradient scale coefficient grows by {{measured:.3f}} a layer")  # fmt: skip
+    for name in ("GELU, short", "GELU, long"):
+        p = POINTS[AT[name]]
+        ends = [p.length]
+        for _ in range(config.depth):
+            ends.append(float(meanfield.length_map(p.activation, p.weight_std, p.bias_std, ends[-1])))
+        logs = np.log(result["lengths"][AT[name]])
+        claim(name, logs[:, -1] - logs[:, 0], math.log(ends[-1] / ends[1]), 5 * layers / n, "gradjax.theory.meanfield",
+              f"{name} signals at σw² = 2.5: ln of the mean square changes by {{measured:.2f}}")  # fmt: skip
+    square, both, kernel = result["layers"]
+    steps = result["fading"]
+    expected = sum(math.log(9 * filters * 0.01**2 / 2) for filters in FILTERS)
+    claim("convolutions: fading", steps / 2, expected / 2, 9 * 5 / (9 * 64) * config.thinner / 2, he,
+          "nine convolutions, weights of deviation 0.01: the gradient fades by e^({measured:.2f})")  # fmt: skip
+    paper = [
+        ("square layer: signal", square, 0.0, 6 / n, glorot, "n to n, variance 2/(n + n): ln of q is {measured:.3f}"),
+        ("rectangular layer: signal", both, math.log(1.6), 12 / n, glorot,
+         "4 n to n, variance 2/(4 n + n): ln of the signal's mean square changes by {measured:+.3f}"),
+        ("convolutions: kernels", kernel, math.sqrt(2 / (9 * 64)), 4 * 0.059 / math.sqrt(2 * 9 * 64**2), he,
+         "He's 3 x 3 kernels of 64 filters have the deviation {measured:.4f}"),
+        ("Gauss-Hermite: hard tanh", result["nodes"][0], 0.17045, 1e-4, "erf(1/√(2q)) in closed form",
+         "200 Gauss-Hermite nodes miss chi_1 of hard tanh (4, 0.3) by {measured:.1%}"),
+        ("Gauss-Hermite: tanh", result["nodes"][1], 0.46062, 1e-4, "gradjax.theory.quadrature",
+         "32 Gauss-Hermite nodes miss chi_1 of tanh (4, 0.3) by {measured:.1%}"),
+    ]  # fmt: skip
+    return found + [Claim(name, *numbers, source, statement=words) for name, *numbers, source, words in paper]
 
 
 def _depth_claims(config: Config, result: dict[str, np.ndarray], claim, found: list[Claim], deep: str) -> list[Claim]:
