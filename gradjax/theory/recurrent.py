@@ -14,6 +14,8 @@ from gradjax.theory.meanfield.gain import gradient_gain
 from gradjax.theory.meanfield.length import length_fixed_point
 from gradjax.theory.quadrature import GAUSS_NODES, GAUSS_WEIGHTS, as_activation, evaluate, partition_for
 
+GATE_Z = np.linspace(-13.0, 13.0, 2001)  # the trapezoid rule is exact to rounding for what is smooth
+GATE_WEIGHTS = np.exp(-(GATE_Z**2) / 2) * 0.013 / np.sqrt(2 * np.pi)
 TOP, BOTTOM = 40.0, -200.0  # of ln u: beyond, x is 0 to rounding, or every direction that is not dead is counted
 
 
@@ -134,6 +136,61 @@ def recurrent_exponent(activation, weight_std: float, bias_std: float) -> float:
     0.3102
     """
     return float(np.log(gradient_gain(activation, weight_std, bias_std)) / 2)
+
+
+def gate_gain(weight_std: float, bias: float, input_square: float) -> float:
+    """Return the factor per step of the mean squared gradient of a large random gated network (minimalRNN).
+
+    h <- u h + (1 - u) z with u = sigmoid(U h + V z + b), U and V of deviation weight_std / sqrt(N), and independent
+    inputs z: E u^2 + weight_std^2 E[(h - z)^2] E[u^2 (1 - u)^2], the gate's argument being Gaussian with the variance
+    weight_std^2 (q + E z^2), where q = E h^2 settles at E (1 - u)^2 E z^2 / (1 - E u^2). An open gate (b above 0) keeps
+    the gradient near 1 at any weights, with no scale to be met.
+
+    Args:
+        weight_std: of U and V alike, at least 0.
+        bias: b.
+        input_square: E z^2, at least 0.
+
+    Reference: derived; the network is that of Chen, Pennington, Schoenholz (2018, arXiv:1806.05394).
+
+    >>> gate_gain(0.0, 0.0, 1.0)
+    0.25
+    """
+    if not (weight_std >= 0 and input_square >= 0 and np.isfinite([weight_std, bias, input_square]).all()):
+        raise ValueError(
+            f"weight_std={weight_std!r}, bias={bias!r}, input_square={input_square!r} must be finite, >= 0"
+        )
+
+    def averages(q: float) -> tuple[float, float, float]:
+        x = bias + weight_std * np.sqrt(q + input_square) * GATE_Z
+        u, closed = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
+        return tuple(float(GATE_WEIGHTS @ f) for f in (u**2, closed**2, (u * closed) ** 2))  # pyright: ignore[reportReturnType]
+
+    low, high = 0.0, input_square + 1e-300  # h lies between z and itself: E h^2 <= E z^2
+    for _ in range(60):
+        q = (low + high) / 2
+        kept, entered, _ = averages(q)
+        low, high = (q, high) if kept * q + entered * input_square > q else (low, q)
+    kept, _, turned = averages(q)
+    return kept + weight_std**2 * (q + input_square) * turned
+
+
+def memory_sensitivity(factor: float) -> float:
+    """Return E (dh/d factor)^2 of the linear memory h <- factor h + x with white inputs of variance 1.
+
+    (1 + l^2) / (1 - l^2)^3: it grows like (1 - l)^-3 as the memory 1 / (1 - l) does, though no gradient explodes.
+
+    Args:
+        factor: l in (-1, 1).
+
+    Reference: derived; Zucchet and Orvieto (2024, arXiv:2405.21064).
+
+    >>> memory_sensitivity(0.0)
+    1.0
+    """
+    if not -1 < factor < 1:
+        raise ValueError(f"factor={factor!r} must lie in (-1, 1): beyond, the memory never forgets")
+    return (1 + factor**2) / (1 - factor**2) ** 3
 
 
 def chaos(activation, weight_std: float, bias_std: float) -> Chaos:
