@@ -91,5 +91,6 @@ def write_study(root, name="coin", part="article", changes=()):
 
 
 def run(root, *words):
-    """The exit status of ``python -m studies`` with these words."""
-    return study.main(root / "studies", [str(word) for word in words])
+    """The exit status of ``python -m studies`` with these words, in this process unless they say otherwise."""
+    jobs = [] if "--jobs" in words else ["--jobs", "1"]
+    return study.main(root / "studies", [str(word) for word in (*words, *jobs)])

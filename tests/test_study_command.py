@@ -169,6 +169,7 @@ def test_help_shows_the_fields_of_the_one_study_with_the_preset_s_values(root, c
         (["--replot", "--distributed"], "neither --resume nor several processes"),
         (["--replot", "--seed", "1"], "give no --seed"),
         (["coin", "--replot", "--coins", "3"], "give no field"),
+        (["--jobs", "-1"], "--jobs is -1; expected 0 or more"),
         (["--out", "{file}"], "is no folder that can be written to"),
     ],
 )

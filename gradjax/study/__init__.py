@@ -21,3 +21,4 @@ from gradjax.study.contract import departures as departures
 from gradjax.study.contract import discover as discover
 from gradjax.study.progressbar import progress as progress
 from gradjax.study.runner import main as main
+from gradjax.study.sweeps import sweep as sweep

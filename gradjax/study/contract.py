@@ -23,7 +23,21 @@ PRESETS = ("quick", "full")
 FUNCTIONS = {"compute": ["config"], "claims": ["config", "result"], "plot": ["config", "result"]}
 # The command line's own flags: a field of the same name could not be reached.
 RESERVED = frozenset(
-    ("names", "config", "preset", "out", "platform", "x64", "resume", "replot", "list", "ledger", "quiet", "help")
+    (
+        "names",
+        "config",
+        "preset",
+        "out",
+        "platform",
+        "x64",
+        "resume",
+        "replot",
+        "jobs",
+        "list",
+        "ledger",
+        "quiet",
+        "help",
+    )
 ) | {"distributed", "coordinator", "num_processes", "process_id"}
 GUARD = "raise SystemExit(gradjax.study.main(__file__))"
 

@@ -36,7 +36,7 @@ class Options:
     """Which devices compute."""
     x64: bool = True
     """Compute in 64 bits (on a TPU only where it is asked for)."""
-    resume: Switch = False
+    resume: bool = True
     """Keep what the very same code, config and machine have already made, whole."""
     replot: Switch = False
     """Compute nothing: draw again from the saved arrays, and check that the recorded claims are what these say."""
@@ -52,6 +52,8 @@ class Options:
     """Name the studies and stop."""
     ledger: Switch = False
     """Say of every published claim whether it holds, from the records in the folder (figures/ by default), and stop."""
+    jobs: Annotated[int, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = 0
+    """Studies at once, each in its own process; 0: as many as cores and memory allow, one where there is a GPU."""
     quiet: Switch = False
     """Print failing claims and the summary only."""
 
@@ -66,6 +68,7 @@ class Request:
         x64: what was asked for; None where nothing was.
         seed: for every study; None leaves each its own.
         config: of the one study that was named; None where there are several.
+        resumes: whether ``--resume`` was said, rather than taken for granted.
     """
 
     studies: tuple[Study, ...]
@@ -73,6 +76,7 @@ class Request:
     x64: bool | None
     seed: int | None
     config: Any
+    resumes: bool = False
 
     @property
     def joins(self) -> bool:
@@ -103,7 +107,7 @@ def parse(argv: Sequence[str], studies: tuple[Study, ...], prog: str, fixed: boo
     chosen = tuple(study for study in studies if fixed or not names or study.name in names)
     x64 = None if {"--x64", "--no-x64"}.isdisjoint(argv) else options.x64
     config = getattr(parsed, "config", None)
-    request = Request(chosen, options, x64, getattr(parsed, "seed", None), config)
+    request = Request(chosen, options, x64, getattr(parsed, "seed", None), config, "--resume" in argv)
     _check(request)
     return request
 
@@ -177,9 +181,11 @@ def _check(request: Request) -> None:
     peers = (options.coordinator, options.num_processes, options.process_id)
     if any(peer is None for peer in peers) and any(peer is not None for peer in peers):
         raise UsageError("--coordinator, --num-processes and --process-id go together: give all three or none")
+    if options.jobs < 0:
+        raise UsageError(f"--jobs is {options.jobs}; expected 0 or more")
     if options.process_id is not None and not 0 <= options.process_id < (options.num_processes or 0):
         raise UsageError(f"--process-id is {options.process_id}; expected 0 to {(options.num_processes or 0) - 1}")
-    if options.replot and (options.resume or request.joins):
+    if options.replot and (request.resumes or request.joins):
         raise UsageError("--replot computes nothing, so it goes with neither --resume nor several processes")
     if config is not None:
         _check_config(request)

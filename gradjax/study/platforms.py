@@ -5,6 +5,7 @@ A study's command line owns its process, so it may set jax's configuration; noth
 
 import functools
 import importlib.metadata
+import importlib.util
 import os
 import platform as host
 from pathlib import Path
@@ -47,6 +48,15 @@ def start(platform: str, x64: bool | None) -> None:
         raise UsageError(f"--platform {platform}: this machine offers jax only {found}; use --platform {found} or auto")
     if x64 is None and found == "tpu":
         jax.config.update("jax_enable_x64", False)
+
+
+def may_be_accelerated(platform: str) -> bool:
+    """Whether jax may find more than a CPU, told without starting a backend, which would take a GPU's memory."""
+    asked = os.environ.get("JAX_PLATFORMS", "") if platform == "auto" else platform
+    if asked == "cpu":
+        return False
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return bool(plugins) or importlib.util.find_spec("libtpu") is not None
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -21,6 +21,11 @@ def quiet(enabled: bool = True) -> Iterator[None]:
         _QUIET.reset(token)
 
 
+def is_quiet() -> bool:
+    """Whether this is within ``quiet``."""
+    return _QUIET.get()
+
+
 def progress(iterable: Iterable[Item], description: str) -> Iterable[Item]:
     """The same items, with a bar on standard error while a loop on the host goes through them.
 

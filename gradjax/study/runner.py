@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,30 +17,17 @@ from gradjax.study.claims import Claim
 from gradjax.study.contract import Study, discover
 from gradjax.study.files import writable_folder, write_whole
 from gradjax.study.ledger import ledger_text
+from gradjax.study.outcome import Outcome
 from gradjax.study.page import build_page
 from gradjax.study.progressbar import quiet
 from gradjax.study.records import read_record
 from gradjax.study.usage import RecordError, UsageError, require_extras
+from gradjax.sweep.trouble import LostPeer
 
 if TYPE_CHECKING:
     from gradjax.study.options import Request
 
 COMMITTED = "python -m studies --preset full"
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What came of one study: its claims, or the error that stopped it.
-
-    Args:
-        study: which one.
-        claims: empty where it failed.
-        error: None where it did not.
-    """
-
-    study: Study
-    claims: list[Claim] = dataclasses.field(default_factory=list)
-    error: BaseException | None = None
 
 
 def main(path: str | Path, argv: Sequence[str] | None = None) -> int:
@@ -61,8 +48,13 @@ def main(path: str | Path, argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted: what the studies before this one made is whole and stays.", file=sys.stderr)
+        print("Interrupted: what is finished is whole and stays; the same command does the rest.", file=sys.stderr)
         return 130
+    except LostPeer as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # an orderly end would wait for the process that is gone
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
 
@@ -113,47 +105,51 @@ def _ledger(folder: Path) -> int:
 
 
 def _run_all(request: "Request", root: Path) -> int:
-    from gradjax.study import platforms
+    from gradjax.study import platforms, side
 
     options = request.options
+    folder = options.out or root / "figures" / ("quick" if options.preset == "quick" else "")
+    count = side.places(request, platforms.may_be_accelerated(options.platform))
     if request.joins:
         platforms.join(options.coordinator, options.num_processes, options.process_id)
-    platforms.start(options.platform, request.x64)
-    folder = options.out or root / "figures" / ("quick" if options.preset == "quick" else "")
-    writes = platforms.is_writer()
+    if count == 1:  # otherwise this process starts no backend: the studies have their own
+        platforms.start(options.platform, request.x64)
+    writes = count > 1 or platforms.is_writer()
     say = print if writes else _say_nothing
     loud = _say_nothing if options.quiet else say
     if writes:
         writable_folder(folder)
     began = time.monotonic()
     outcomes = []
-    with quiet(options.quiet or not writes):
-        for number, study in enumerate(request.studies, 1):
-            loud(f"[{number}/{len(request.studies)}] {study.name}: {study.title}", flush=True)
-            outcomes.append(_outcome(study, request, folder, writes, loud))
+    runs = one_by_one(request, folder, writes, loud) if count == 1 else side.outcomes(request, folder, count, loud)
+    with quiet(options.quiet or not writes), contextlib.closing(runs):
+        for outcome in runs:
+            outcomes.append(outcome)
             if writes:
                 write_whole(folder / "index.html", build_page(folder).encode())
+    outcomes.sort(key=lambda outcome: outcome.study.place)
     _summarize(outcomes, request, folder, time.monotonic() - began, say)
-    good = all(outcome.error is None and all(claim.holds for claim in outcome.claims) for outcome in outcomes)
-    return 0 if good else 1
+    return 0 if all(outcome.good for outcome in outcomes) else 1
 
 
-def _outcome(study: Study, request: "Request", folder: Path, writes: bool, loud: Any) -> Outcome:
-    """Runs one study and says its claims; its failure leaves the others theirs."""
-    began = time.monotonic()
-    try:
-        claims, how = _claims_of(study, request, folder, writes)
-    except (Exception, SystemExit) as error:
-        loud(f"  failed after {time.monotonic() - began:.1f} s, see below\n", flush=True)
-        return Outcome(study, error=error)
-    for claim in claims:
-        loud(f"  {claim.sentence()}")
-    loud(f"  {how} in {time.monotonic() - began:.1f} s\n", flush=True)
-    return Outcome(study, claims)
+def one_by_one(request: "Request", folder: Path, writes: bool, loud: Callable[..., None]) -> Generator[Outcome]:
+    """Runs the studies in this process and says their claims; a study's failure leaves the others theirs."""
+    for number, study in enumerate(request.studies, 1):
+        loud(f"[{number}/{len(request.studies)}] {study.name}: {study.title}", flush=True)
+        began = time.monotonic()
+        try:
+            claims, how = _claims_of(study, request, folder, writes)
+            outcome = Outcome.finished(study, claims, how)
+        except LostPeer:  # nothing after it can be computed either
+            raise
+        except (Exception, SystemExit) as error:
+            outcome = Outcome.failed(study, error)
+        outcome.report(time.monotonic() - began, loud)
+        yield outcome
 
 
 def _claims_of(study: Study, request: "Request", folder: Path, writes: bool) -> tuple[list[Claim], str]:
-    from gradjax.study import outputs, platforms
+    from gradjax.study import outputs, platforms, sweeps
 
     options = request.options
     config = study.module.PRESETS[options.preset] if request.config is None else request.config
@@ -167,30 +163,31 @@ def _claims_of(study: Study, request: "Request", folder: Path, writes: bool) -> 
         claims = outputs.kept(run, environment) if writes else None
         if platforms.agreed(claims is not None):
             return claims or [], "kept from before"
-    return outputs.computed(run, environment, writes), "done"
+    wanted = {"source": study.source, "config": outputs.plain_config(config), "x64": environment["x64"]}
+    with sweeps.kept_beside(folder, study.name, wanted):
+        return outputs.computed(run, environment, writes), "done"
 
 
 def _summarize(outcomes: list[Outcome], request: "Request", folder: Path, seconds: float, say: Any) -> None:
     claims = [claim for outcome in outcomes for claim in outcome.claims]
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    held = sum(claim.holds for claim in claims)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    held = sum(holds for holds, _ in claims)
     finished = len(outcomes) - len(failed)
     say(f"{held} of {len(claims)} claims hold, {finished} of {len(outcomes)} studies finished, {seconds:.1f} s.")
     say(f"The page: {_shown(folder / 'index.html')}")
     if request.options.preset == "quick" and request.options.out is None:
         say(f"The committed figures are made by: {COMMITTED}")
     for outcome in outcomes:
-        for claim in outcome.claims:
-            if not claim.holds:
-                say(f"{outcome.study.name} {claim.sentence()}")
+        for holds, sentence in outcome.claims:
+            if not holds:
+                say(f"{outcome.study.name} {sentence}")
     for outcome in failed:
-        if not isinstance(outcome.error, RecordError):  # that one is no defect in code: its sentence is enough
-            print(file=sys.stderr)
-            traceback.print_exception(outcome.error, file=sys.stderr)
+        if outcome.trace:
+            print(f"\n{outcome.trace}", end="", file=sys.stderr)
     for outcome in failed:
         earlier = (folder / f"{outcome.study.name}.json").exists()
         left = " (its earlier files stay, and the page shows them)" if earlier else ""
-        print(f"failed: {outcome.study.name}: {type(outcome.error).__name__}: {outcome.error}{left}", file=sys.stderr)
+        print(f"failed: {outcome.study.name}: {outcome.error}{left}", file=sys.stderr)
 
 
 def _shown(path: Path) -> str:
