@@ -82,6 +82,12 @@ class Case:
         by_layer = (self.woken if woken else self.measures).by_layer
         return by_layer.get(name, np.full(len(self.places), np.nan))
 
+    @functools.cached_property
+    def whole(self) -> np.ndarray:
+        """Rows up to the first whose parameters or activation hold a NaN or an infinity, without it."""
+        broken = (self.of("finite") == 0) | (self.of("finite_parameters") == 0)
+        return np.cumsum(broken) == 0
+
     def layer_and_state(self, row: int):
         """The layer at a row, and the activation that entered it."""
         e, d = self.places[row]

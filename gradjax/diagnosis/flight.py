@@ -45,7 +45,7 @@ def diagnose_record(record) -> Diagnosis:
     return Diagnosis(record.names, measures, findings, missing, forward, None if forward is not None else row)
 
 
-def _exploding(record: Record) -> Finding | None | str:
+def _exploding(record: Record) -> Finding | str | None:
     """Single steps, or the last ones, far above the run's P95: the case that a clip is for."""
     logs = np.asarray(record.log_global_norm, np.float64)
     usual = logs[np.isfinite(logs)]

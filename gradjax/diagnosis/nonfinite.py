@@ -41,7 +41,7 @@ def parameter(case: Case) -> Finding | None:
     return Finding("non-finite parameter", int(rows[0]), evidence, {"layers": rows.size}, remedy)
 
 
-def precision(case: Case) -> Finding | None | str:
+def precision(case: Case) -> Finding | str | None:
     """True in float32, lost in float16 or bfloat16: the same network is measured again in float32."""
     floats = [leaf for leaf in jax.tree.leaves((case.entries, case.x)) if is_inexact(leaf)]
     low = {str(leaf.dtype) for leaf in floats} & set(LOW)

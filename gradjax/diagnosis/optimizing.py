@@ -28,7 +28,7 @@ class Adam(NamedTuple):
     squared: list
 
 
-def learning_rate(case: StepCase) -> Finding | None | str:
+def learning_rate(case: StepCase) -> Finding | str | None:
     """A step above 2 / λ_max of the preconditioned Hessian, and a loss that then rises on this very batch.
 
     With momentum β the limit is 2 (1 + β) / λ_max, with Adam's averaged β₁ it is 2 (1 + β₁) / ((1 − β₁) λ_max) for
@@ -61,7 +61,7 @@ def learning_rate(case: StepCase) -> Finding | None | str:
     return Finding("learning rate", None, evidence, {"over_limit": float(1 / limit)}, remedy)
 
 
-def stale_second_moment(case: StepCase) -> Finding | None | str:
+def stale_second_moment(case: StepCase) -> Finding | str | None:
     """Gradients that have outgrown Adam's second moment: the root mean square of g / √v̂ far above one."""
     if case.optimizer is None:
         return NO_OPTIMIZER

@@ -12,7 +12,7 @@ from gradjax.numerics import is_inexact
 NO_DENSE = "no layers of the form φ(h W + b)"
 
 
-def weight_scale(case: Case) -> Finding | None | str:
+def weight_scale(case: Case) -> Finding | str | None:
     """Every layer's weights off the critical line of their activation, by one factor (Poole et al. 2016)."""
     dense = case.dense
     if len(dense) < 2:
@@ -22,7 +22,9 @@ def weight_scale(case: Case) -> Finding | None | str:
     limit, odd = case.limit(rows), int(np.argmax(np.abs(ratios - np.median(ratios))))
     without_odd = total - gains[odd] if abs(ratios[odd] - np.median(ratios)) > HARMFUL / 2 else total
     signal, middle = case.growth_of_signal(rows), float(np.median(ratios))
-    if abs(without_odd) <= limit or signal * total <= 0 or abs(signal) < limit / 2 or middle * total <= 0:
+    agree = signal * total > 0 and abs(signal) >= limit / 2
+    explains = middle * total > 0 and 2 * abs(middle) * len(dense) >= abs(total) / 2  # it is the scale, not the biases
+    if abs(without_odd) <= limit or not agree or not explains:
         return None
     factor = float(np.exp(-middle))
     way = "explodes" if total > 0 else "vanishes"
@@ -31,11 +33,13 @@ def weight_scale(case: Case) -> Finding | None | str:
         f"{len(dense)} layers, where {limit:.1f} would be harmless or chance"
     )
     numbers = {"factor": float(np.exp(middle)), "log_growth": total, "limit": limit}
-    remedy = Remedy(f"multiply these weights by {factor:.3g}", factor, "layers", lambda l: _scaled(l, dense, factor))
+    remedy = Remedy(
+        f"multiply these weights by {factor:.3g}", factor, "layers", lambda layers: _scaled(layers, dense, factor)
+    )
     return Finding("weight scale", dense[0].row, evidence, numbers, remedy)
 
 
-def layer_imbalance(case: Case) -> Finding | None | str:
+def layer_imbalance(case: Case) -> Finding | str | None:
     """One layer whose weights are a factor e³ or more away from where the others stand relative to their critical line."""
     dense = case.dense
     if len(dense) < 3:
@@ -50,12 +54,12 @@ def layer_imbalance(case: Case) -> Finding | None | str:
         f"its weights are {np.exp(apart[odd]):.3g} times what the other layers' are, relative to the critical ones"
     )
     remedy = Remedy(
-        f"multiply its weights by {factor:.3g}", factor, "layers", lambda l: _scaled(l, [dense[odd]], factor)
+        f"multiply its weights by {factor:.3g}", factor, "layers", lambda layers: _scaled(layers, [dense[odd]], factor)
     )
     return Finding("layer imbalance", row, evidence, {"factor": float(np.exp(apart[odd]))}, remedy)
 
 
-def saturation(case: Case) -> Finding | None | str:
+def saturation(case: Case) -> Finding | str | None:
     """Units held where their activation is flat by their biases: E φ'² is lost, layer by layer."""
     dense = case.dense
     if not dense:
@@ -68,25 +72,27 @@ def saturation(case: Case) -> Finding | None | str:
     if lost <= case.limit([d.row for d in dense]):
         return None
     worst = int(np.argmin(np.where(flat, slopes, np.inf)))
-    factor = 0.1 / max(dense[i].bias_std for i in np.flatnonzero(flat))
+    factor = 0.01 / max(dense[i].bias_std for i in np.flatnonzero(flat))
     chosen = [d for d, f in zip(dense, flat, strict=True) if f]
     evidence = (
         f"biases of size {dense[worst].bias_std:.3g} hold {share[worst]:.0%} of the units flat: e^-{lost:.1f} is lost"
     )
     remedy = Remedy(
         f"multiply the biases of {len(chosen)} layers by {factor:.3g}", factor, "layers",
-        lambda l: _scaled(l, chosen, factor, bias=True),
+        lambda layers: _scaled(layers, chosen, factor, bias=True),
     )  # fmt: skip
     return Finding("saturation", dense[worst].row, evidence, {"saturated": float(share[worst])}, remedy)
 
 
-def dead_units(case: Case) -> Finding | None | str:
+def dead_units(case: Case) -> Finding | str | None:
     """More units that answer no example than a layer without a bias has: half, and the chance of its width."""
     dead, positions = case.of("dead"), case.positions
     if not np.any(positions > 1):
         return "one example: half of the units of a healthy ReLU layer are off at it"
     allowed = 0.5 + 2.5 / np.sqrt(case.widths)
-    rows = np.flatnonzero((positions > 1) & np.isfinite(dead) & (dead > np.minimum(allowed, 0.999)) & ~case.cut_rows)
+    rows = np.flatnonzero(
+        (positions > 1) & np.isfinite(dead) & (dead > np.minimum(allowed, 0.999)) & ~case.cut_rows & case.whole
+    )
     if not rows.size:
         return None
     row = int(rows[np.argmax(dead[rows])])
@@ -98,12 +104,15 @@ def dead_units(case: Case) -> Finding | None | str:
     if owners:
         shift = _mean_bias(case, owners[0])
         remedy = Remedy(
-            f"add {-shift:.3g} to the biases of this layer", -shift, "layers", lambda l: _shifted(l, owners[0], -shift)
+            f"add {-shift:.3g} to the biases of this layer",
+            -shift,
+            "layers",
+            lambda layers: _shifted(layers, owners[0], -shift),
         )
     return Finding("dead units", row, evidence, {"dead": float(dead[row])}, remedy)
 
 
-def input_scale(case: Case) -> Finding | None | str:
+def input_scale(case: Case) -> Finding | str | None:
     """Inputs far from size 1 that no normalization takes in: beyond six depth scales at the door."""
     leaves = [leaf for leaf in jax.tree.leaves(case.x) if is_inexact(leaf)]
     values = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves]) if leaves else np.zeros(0)

@@ -62,7 +62,7 @@ def step_case(loss_fn: Callable, params, batch, optimizer, opt_state, key, names
         raise ValueError(f"loss_fn is {type(loss_fn).__name__}, expected a callable (params, batch) -> scalar")
     if not rows_of(params):
         raise ValueError("params holds no floating array, expected at least one leaf to differentiate")
-    loss = functools.partial(_scalar, loss_fn, key)
+    loss = Scalar(loss_fn, key)
     shape = jax.eval_shape(loss, params, batch)
     if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(f"loss_fn returns {shape}, expected one real scalar (or a tuple that begins with it)")
@@ -82,9 +82,21 @@ def gradient_of(loss: Callable, params, batch):
     return jax.value_and_grad(loss, allow_int=True)(params, batch)
 
 
-def _scalar(loss_fn: Callable, key, params, batch):
-    out = loss_fn(params, batch) if key is None else loss_fn(params, batch, key)
-    return out[0] if isinstance(out, (tuple, list)) else out
+class Scalar:
+    """(params, batch) ↦ the loss alone; equal to every other of the same function and key, so jit compiles once."""
+
+    def __init__(self, loss_fn: Callable, key):
+        self.loss_fn, self.key = loss_fn, key
+
+    def __call__(self, params, batch):
+        out = self.loss_fn(params, batch) if self.key is None else self.loss_fn(params, batch, self.key)
+        return out[0] if isinstance(out, (tuple, list)) else out
+
+    def __hash__(self):
+        return hash((id(self.loss_fn), id(self.key)))
+
+    def __eq__(self, other):
+        return isinstance(other, Scalar) and other.loss_fn is self.loss_fn and other.key is self.key
 
 
 def _as_array(leaf):

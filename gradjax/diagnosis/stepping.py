@@ -90,7 +90,7 @@ def _parameter(case: StepCase) -> Finding | None:
     return Finding("non-finite parameter", bad[0], evidence, {"leaves": len(bad)}, remedy)
 
 
-def _precision(case: StepCase) -> Finding | None | str:
+def _precision(case: StepCase) -> Finding | str | None:
     """The same step in float32: whole there, not here; or an update that rounding swallows."""
     low = {str(leaf.dtype) for leaf in rows_of((case.params, case.batch))} & {"float16", "bfloat16"}
     if not low:
@@ -146,7 +146,7 @@ def _cut(case: StepCase) -> Finding | None:
     return Finding("cut graph", row, evidence, {"leaves": int(silent.sum())}, remedy)
 
 
-def _dead(case: StepCase) -> Finding | None | str:
+def _dead(case: StepCase) -> Finding | str | None:
     """See `gradjax.diagnosis.scales.dead_units`; the units are those of a `max` with zero."""
     seen = case.seen
     if not np.any(seen.positions > 1):
@@ -162,7 +162,7 @@ def _dead(case: StepCase) -> Finding | None | str:
     return Finding("dead units", row, evidence, {"dead": float(seen.dead[row])}, remedy)
 
 
-def _attention(case: StepCase) -> Finding | None | str:
+def _attention(case: StepCase) -> Finding | str | None:
     """See `gradjax.diagnosis.structure.attention_logits`."""
     sharp = [entry for entry in case.seen.attention if entry[0] is not None]
     if not sharp:

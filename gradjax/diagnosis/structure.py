@@ -13,7 +13,7 @@ from gradjax.numerics import HIGHEST
 from gradjax.theory.normalization import batchnorm_gradient_rate
 
 
-def branch_scale(case: Case) -> Finding | None | str:
+def branch_scale(case: Case) -> Finding | str | None:
     """Residual branches that add up: each block multiplies the squared gradient by 1 + b, all of them by e^Σ ln(1 + b).
 
     Blocks whose branch normalizes its input are left out: their b falls like 1/l by itself (Pre-LN).
@@ -37,7 +37,7 @@ def branch_scale(case: Case) -> Finding | None | str:
     return Finding("missing 1/sqrt(L)", int(rows[0]), evidence, {"log_growth": total, "scale": scale}, remedy)
 
 
-def normalization(case: Case) -> Finding | None | str:
+def normalization(case: Case) -> Finding | str | None:
     """Normalization that divides the gradient by what it took out of the signal (Yang et al. 2019): a rate a layer.
 
     What counts is the gradient relative to the activation, |g| |h|: a normalization behind small activations has a
@@ -86,7 +86,7 @@ def cut_graph(case: Case) -> Finding | None:
     return Finding("cut graph", row, evidence, {}, remedy)
 
 
-def attention_logits(case: Case) -> Finding | None | str:
+def attention_logits(case: Case) -> Finding | str | None:
     """Softmaxes of attention that have frozen on one key: 1 − Σ p², the size of their Jacobian, e³ below what it may be.
 
     Gaussian logits of deviation s over T keys freeze at s = √(2 ln T) (the random energy model: Derrida 1981), and

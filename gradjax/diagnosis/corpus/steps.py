@@ -1,0 +1,115 @@
+"""Training steps, faulty and healthy: a small regression with token ids, targets in a dictionary, and an optimizer."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gradjax.diagnosis.corpus.patients import Patient
+
+TOKENS, SIZE, EXAMPLES = 20, 32, 24
+
+
+def parameters(rng: np.random.Generator, dtype=jnp.float32) -> dict:
+    """An embedding, a hidden layer, a readout."""
+    shapes = {"table": ((TOKENS, SIZE), 1.0), "hidden": ((SIZE, SIZE), SIZE**-0.5), "readout": ((SIZE, 1), SIZE**-0.5)}
+    found = {name: jnp.asarray(std * rng.standard_normal(shape), dtype) for name, (shape, std) in shapes.items()}
+    return found | {"bias": jnp.zeros(SIZE, dtype)}
+
+
+def batch(rng: np.random.Generator) -> dict:
+    """Ids and targets."""
+    return {
+        "ids": jnp.asarray(rng.integers(TOKENS, size=EXAMPLES)),
+        "target": jnp.asarray(rng.standard_normal(EXAMPLES), jnp.float32),
+    }
+
+
+def loss(params: dict, batch: dict):
+    """The mean squared error."""
+    return jnp.mean((outputs(params, batch) - batch["target"].astype(params["hidden"].dtype)) ** 2)
+
+
+def outputs(params: dict, batch: dict):
+    """One number an example."""
+    hidden = params["table"][batch["ids"]] @ params["hidden"]
+    return (jnp.tanh(hidden + params["bias"][None]) @ params["readout"])[:, 0]
+
+
+def cut_loss(params: dict, batch: dict):
+    """The loss with the embedding left out of the derivative."""
+    return loss(params | {"table": jax.lax.stop_gradient(params["table"])}, batch)
+
+
+def log_loss(params: dict, batch: dict):
+    """A likelihood whose probability is exactly zero where ReLU is."""
+    return -jnp.mean(jnp.log(jax.nn.relu(outputs(params, batch))))
+
+
+def patient(kind: str, cause: str, rng, **subject) -> Patient:
+    """A step with the parts that are not given drawn."""
+    base = {"loss_fn": loss, "params": parameters(rng), "batch": batch(rng)}
+    return Patient(kind, cause, None, base | subject)
+
+
+def _gradient_descent(rng) -> Patient:
+    """A learning rate of 5 to 50: the limit is near 1."""
+    return patient(
+        "rate of descent", "learning rate", rng, optimizer=optax.sgd(float(np.exp(rng.uniform(np.log(5), np.log(50)))))
+    )
+
+
+def _adam(rng) -> Patient:
+    """Adam with a learning rate of 3 to 30."""
+    return patient(
+        "rate of Adam", "learning rate", rng, optimizer=optax.adam(float(np.exp(rng.uniform(np.log(3), np.log(30)))))
+    )
+
+
+def warmed(rng, optimizer, params: dict, steps: int = 50, size: float = 1.0):
+    """The optimizer's state after some steps with gradients of this size times those of the batch at hand."""
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    gradient = jax.grad(loss)(params, batch(rng))
+    for _ in range(steps):
+        noisy = jax.tree.map(
+            lambda g: jnp.asarray(size * (g + 0.1 * _spread(g) * rng.standard_normal(g.shape)), g.dtype), gradient
+        )
+        state = update(noisy, state, params)[1]
+    return state
+
+
+def _spread(gradient) -> float:
+    return float(jnp.sqrt(jnp.mean(gradient**2)))
+
+
+def _stale(rng) -> Patient:
+    """Adam whose gradients so far were 30 to 1000 times smaller."""
+    optimizer, params = optax.adam(1e-3), parameters(rng)
+    state = warmed(rng, optimizer, params, size=float(np.exp(-rng.uniform(np.log(30), np.log(1000)))))
+    return patient("stale Adam", "stale second moment", rng, params=params, optimizer=optimizer, opt_state=state)
+
+
+def _swallowed(rng) -> Patient:
+    """bfloat16 parameters and a learning rate whose updates are below their rounding."""
+    rate = float(np.exp(rng.uniform(np.log(1e-5), np.log(1e-4))))
+    return patient("bfloat16 update", "precision", rng, params=parameters(rng, jnp.bfloat16), optimizer=optax.sgd(rate))
+
+
+def _hole(rng) -> Patient:
+    """A NaN among the targets."""
+    holed = batch(rng)
+    holed["target"] = holed["target"].at[int(rng.integers(EXAMPLES))].set(jnp.nan)
+    return patient("NaN target", "non-finite input", rng, batch=holed)
+
+
+STEP_FAULTS: dict[str, Callable] = {
+    "rate of descent": _gradient_descent,
+    "rate of Adam": _adam,
+    "stale Adam": _stale,
+    "bfloat16 update": _swallowed,
+    "NaN target": _hole,
+    "embedding cut off": lambda rng: patient("embedding cut off", "cut graph", rng, loss_fn=cut_loss),
+    "log of zero": lambda rng: patient("log of zero", "non-finite activation", rng, loss_fn=log_loss),
+}
