@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from gradjax.chain import Layer, Stack, as_layer, depth_of, fold, layer_of
 from gradjax.chain.stack import slice_of, stacked_leaves
 from gradjax.diagnosis.measure import Measures, log_singular_values, measure
 from gradjax.diagnosis.program import cuts
+from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.diagnosis.units import Unit, kernel_stds, recognized
 from gradjax.theory import meanfield
 from gradjax.theory.finite_width import RELU_LAYER
@@ -105,7 +106,7 @@ class Case:
         return max(HARMFUL, DEVIATIONS * variance**0.5)
 
     def growth_of_signal(self, rows) -> float:
-        """ln of the squared signal's growth on its way back through these rows; of the activation's where that broke."""
+        """ln of the squared signal's growth on its way back through these rows; the activation's where that broke."""
         first, last = min(rows), max(rows)
         signal, below = self.of("log_signal", True), self.of("log_signal_below", True)
         if np.isfinite(signal[last]) and np.isfinite(below[first]):
@@ -206,8 +207,7 @@ def _single(entry, state, examples: int | None):
         drop = isinstance(entry, Stack) + (examples is not None and not layer_of(entry).coupled)
         return jax.ShapeDtypeStruct(leaf.shape[drop:], leaf.dtype)
 
-    leaves = jax.tree.map(cut, state)
-    return leaves
+    return jax.tree.map(cut, state)
 
 
 def _probe(output) -> Layer:
@@ -236,7 +236,5 @@ def awake(leaves, stacked: bool) -> tuple:
 
 
 def _awake(entry):
-    layer = layer_of(entry)
     stacked = isinstance(entry, Stack) and not any(entry.tied or ())
-    layer = layer.with_parameters(awake(layer.parameters, stacked))
-    return replace(entry, layer=layer) if isinstance(entry, Stack) else layer
+    return with_parameters(entry, awake(layer_of(entry).parameters, stacked))

@@ -12,6 +12,7 @@ from gradjax.diagnosis.case import Case, build
 from gradjax.diagnosis.case import singular_values as values_of
 from gradjax.diagnosis.causes import OF_LAYERS, judged
 from gradjax.diagnosis.report import COLUMNS, Diagnosis
+from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.numerics import is_inexact
 
 
@@ -105,9 +106,9 @@ def _first_bad(case: Case, findings) -> tuple[int | None, int | None]:
         return None, None
     rows = np.arange(len(case.places))
     sizes = case.of("log_activation")
-    drift = 2 * np.abs(sizes - sizes[0])
     signal = case.of("log_signal")
-    back_drift = 2 * np.abs(signal - signal[-1])
+    with np.errstate(invalid="ignore"):  # where a signal is exactly zero
+        drift, back_drift = 2 * np.abs(sizes - sizes[0]), 2 * np.abs(signal - signal[-1])
     ahead = [row for row in rows[1:] if drift[row] > case.limit(rows[: row + 1])]
     behind = [row for row in rows[:-1][::-1] if back_drift[row] > case.limit(rows[row:])]
     own = [f.where for f in findings if f.where is not None]
@@ -136,18 +137,13 @@ def _updates(case: Case, optimizer) -> dict[str, np.ndarray]:
     parameters = [layer_of(entry).parameters for entry in case.entries]
 
     def value(parameters):
-        from dataclasses import replace
-
-        from gradjax.chain import Stack
-
-        moved = [layer_of(e).with_parameters(p) for e, p in zip(case.entries, parameters, strict=True)]
-        moved = [replace(e, layer=m) if isinstance(e, Stack) else m for e, m in zip(case.entries, moved, strict=True)]
-        return case.loss(forward(moved, case.x))
+        pairs = zip(case.entries, parameters, strict=True)
+        return case.loss(forward([with_parameters(entry, own) for entry, own in pairs], case.x))
 
     gradient = jax.jit(jax.grad(value))(parameters)
     updates, _ = optimizer.update(gradient, optimizer.init(parameters), parameters)
     squares = [np.zeros(depth_of(entry)) for entry in case.entries]
-    for entry, own, total in zip(case.entries, updates, squares, strict=True):
+    for own, total in zip(updates, squares, strict=True):
         for leaf in own:
             wide = np.asarray(leaf, np.float64)
             total += np.sum(wide.reshape(len(total), -1) ** 2, axis=1)

@@ -50,8 +50,8 @@ def learning_rate(case: StepCase) -> Finding | str | None:
     if trial <= case.value * 1.1:
         return None
     evidence = (
-        f"the step is {1 / limit:.3g} times the stability limit of {kind}; {TRIAL_STEPS} steps on this batch take the loss "
-        f"from {case.value:.3g} to {trial:.3g}"
+        f"the step is {1 / limit:.3g} times the stability limit of {kind}; {TRIAL_STEPS} steps on this batch take the "
+        f"loss from {case.value:.3g} to {trial:.3g}"
     )
     number = float(limit / 2)
     remedy = Remedy(
@@ -75,7 +75,7 @@ def stale_second_moment(case: StepCase) -> Finding | str | None:
     if not sizes[row] > STALE:
         return None
     number = float(1 / sizes[row])
-    evidence = f"g / sqrt(v) has a root mean square of {sizes[row]:.3g} there, where 1 is steady and {STALE} comes before spikes"
+    evidence = f"g / sqrt(v) has a root mean square of {sizes[row]:.3g} there; 1 is steady, {STALE} comes before spikes"
     text = (
         f"multiply this step's update by {number:.3g} (StableAdamW), or raise v to g² (what `apply` does to opt_state)"
     )

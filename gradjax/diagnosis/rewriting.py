@@ -62,13 +62,17 @@ def starts(entries: list) -> list[int]:
     return np.cumsum([0, *(depth_of(entry) for entry in entries)])[:-1].tolist()
 
 
+def with_parameters(entry, parameters: tuple):
+    """The entry at other parameters."""
+    layer = layer_of(entry).with_parameters(tuple(parameters))
+    return replace(entry, layer=layer) if isinstance(entry, Stack) else layer
+
+
 def with_parameter(entry, index: int, change: Callable):
     """The entry with one of its parameters changed: `change(old, stacked)` gives the new one."""
-    layer, stacked = layer_of(entry), isinstance(entry, Stack)
-    old = layer.parameters[index]
-    new = jnp.asarray(change(old, stacked)).astype(old.dtype)
-    layer = layer.with_parameters((*layer.parameters[:index], new, *layer.parameters[index + 1 :]))
-    return replace(entry, layer=layer) if stacked else layer
+    own = layer_of(entry).parameters
+    new = jnp.asarray(change(own[index], isinstance(entry, Stack))).astype(own[index].dtype)
+    return with_parameters(entry, (*own[:index], new, *own[index + 1 :]))
 
 
 def by_depth(values, rank: int, stacked: bool):

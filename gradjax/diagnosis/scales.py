@@ -1,4 +1,4 @@
-"""Causes of size: weights off the critical line, one layer unlike the rest, saturated and dead units, the input's scale."""
+"""Causes of size: weights off the critical line, one layer unlike the rest, saturated and dead units, the input."""
 
 import jax
 import numpy as np
@@ -40,7 +40,7 @@ def weight_scale(case: Case) -> Finding | str | None:
 
 
 def layer_imbalance(case: Case) -> Finding | str | None:
-    """One layer whose weights are a factor e³ or more away from where the others stand relative to their critical line."""
+    """One layer whose weights are e³ times or more off where the others stand, relative to their critical line."""
     dense = case.dense
     if len(dense) < 3:
         return NO_DENSE
@@ -86,7 +86,7 @@ def saturation(case: Case) -> Finding | str | None:
 
 def dead_units(case: Case) -> Finding | str | None:
     """More units that answer no example than a layer without a bias has: half, and the chance of its width."""
-    dead, positions = case.of("dead"), case.positions
+    dead, positions = case.of("dead", True), case.positions  # a zero head responds to nothing, too
     if not np.any(positions > 1):
         return "one example: half of the units of a healthy ReLU layer are off at it"
     allowed = 0.5 + 2.5 / np.sqrt(case.widths)
@@ -160,7 +160,7 @@ def _size_into(case: Case, row: int) -> float:
 
 
 def _dead(case: Case, dense: list[DenseRow]) -> np.ndarray:
-    return np.array([np.nanmax(case.of("dead")[list(d.rows)]) > 0.5 for d in dense])
+    return np.array([np.nanmax(case.of("dead", True)[list(d.rows)]) > 0.5 for d in dense])
 
 
 def _scaled(layers, dense: list[DenseRow], factor: float, bias: bool = False) -> list:

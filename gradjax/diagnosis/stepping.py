@@ -172,7 +172,9 @@ def _attention(case: StepCase) -> Finding | str | None:
         return None
     frozen = float(np.sqrt(2 * np.log(max(2.0, keys))))
     number = min(1.0, frozen / spread) / 2
-    evidence = f"logits of deviation {spread:.3g} over {int(keys)} keys: 1 - sum p^2 is {opening:.2g}; they freeze at {frozen:.3g}"
+    evidence = (
+        f"logits of deviation {spread:.3g} over {int(keys)} keys freeze at {frozen:.3g}: 1 - sum p^2 = {opening:.2g}"
+    )
     text = f"multiply the logits by {number:.3g} (query and key weights by its root, or normalize both)"
     remedy = Remedy(text, number, "loss_fn", lambda function: cooled_function(function, number))
     return Finding("attention logits", row, evidence, {"deviation": float(spread)}, remedy)

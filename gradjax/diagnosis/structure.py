@@ -1,4 +1,4 @@
-"""Causes in how a network is put together: branches without 1/√L, normalization that explodes, a cut, sharp attention."""
+"""Causes in how a network is put together: branches without 1/√L, exploding normalization, a cut, sharp attention."""
 
 import jax
 import numpy as np
@@ -29,7 +29,8 @@ def branch_scale(case: Case) -> Finding | str | None:
     if total <= case.limit(rows) or signal < case.limit(rows) / 2:
         return None
     scale = float(np.sum(branches) ** -0.5)
-    evidence = f"{len(rows)} residual blocks multiply the squared gradient by e^{total:.1f}; each branch adds {branches.mean():.3g}"
+    evidence = f"{len(rows)} residual blocks multiply the squared gradient by e^{total:.1f}, "
+    evidence += f"each branch adds {branches.mean():.3g}"
     remedy = Remedy(
         f"multiply every branch by {scale:.3g} = 1/sqrt(sum of what they add)", scale, "layers",
         lambda layers: with_branch_scale(layers, rows.tolist(), scale, skip=True),
@@ -64,7 +65,7 @@ def normalization(case: Case) -> Finding | str | None:
 
 
 def cut_graph(case: Case) -> Finding | None:
-    """Zero gradient where the signal behind is not zero, also with zero parameters drawn anew, and no unit is to blame."""
+    """Zero gradient where the signal behind is not zero, also with zero parameters drawn anew, and no dead unit."""
     signal, below = case.of("log_signal", True), case.of("log_signal_below", True)
     gradient, parameters = case.of("log_gradient", True), case.of("log_parameter", True)
     alive = np.isfinite(signal)
@@ -87,7 +88,7 @@ def cut_graph(case: Case) -> Finding | None:
 
 
 def attention_logits(case: Case) -> Finding | str | None:
-    """Softmaxes of attention that have frozen on one key: 1 − Σ p², the size of their Jacobian, e³ below what it may be.
+    """Softmaxes of attention that have frozen on one key: 1 − Σ p², the size of their Jacobian, e³ below one.
 
     Gaussian logits of deviation s over T keys freeze at s = √(2 ln T) (the random energy model: Derrida 1981), and
     1 − Σ p² then falls like √(2 ln T) / s.
@@ -103,8 +104,8 @@ def attention_logits(case: Case) -> Finding | str | None:
     row = int(rows[np.argmin(opening[rows])])
     factor = float(np.sqrt(2 * np.log(max(2.0, keys[row]))) / spread[row])
     evidence = (
-        f"logits of deviation {spread[row]:.3g} over {int(keys[row])} keys: 1 - sum p^2 is {opening[row]:.2g}; they freeze "
-        f"at {np.sqrt(2 * np.log(max(2.0, keys[row]))):.3g}"
+        f"logits of deviation {spread[row]:.3g} over {int(keys[row])} keys freeze at "
+        f"{np.sqrt(2 * np.log(max(2.0, keys[row]))):.3g}: 1 - sum p^2 = {opening[row]:.2g}"
     )
     text = f"multiply these logits by {min(1.0, factor) / 2:.3g} (query and key weights by its root, or normalize both)"
     number = min(1.0, factor) / 2

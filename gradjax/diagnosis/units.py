@@ -60,16 +60,6 @@ def kernel_stds(entry, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
     return stds, np.sqrt(np.mean((biases if isinstance(entry, Stack) else biases[None]) ** 2, axis=-1))
 
 
-def rescaled(entry, index: int, factors: np.ndarray):
-    """The entry with one of its parameters multiplied, layer by layer of a Stack."""
-    layer = layer_of(entry)
-    old = layer.parameters[index]
-    shape = (-1, *(1,) * (old.ndim - 1)) if isinstance(entry, Stack) else ()
-    new = (old * jnp.asarray(factors, old.dtype).reshape(shape)).astype(old.dtype)
-    layer = layer.with_parameters((*layer.parameters[:index], new, *layer.parameters[index + 1 :]))
-    return replace(entry, layer=layer) if isinstance(entry, Stack) else layer
-
-
 def _slice(entry) -> Layer:
     return slice_of(entry, [leaf[0] for leaf in stacked_leaves(entry)]) if isinstance(entry, Stack) else entry
 
