@@ -15,7 +15,7 @@ from gradjax.products.pattern import keeps_zeros
 @pytest.mark.parametrize("width", [1, 5, 16])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_product_is_right_to_far_more_than_the_digits_of_a_float(x64, width, compiled):
-    """Against exact fractions: 4 slices hold at least 80 bits of the largest row times column, a float holds 53."""
+    """Against exact fractions: 5 slices hold at least 100 bits of the largest row times column, a float holds 53."""
     rng = np.random.default_rng(width)
     a = rng.standard_normal((width, width)) * np.exp(rng.standard_normal((width, width)))
     b = rng.standard_normal((width, width)) * 2.0 ** rng.integers(-300, 300, size=(1, width))
@@ -24,7 +24,7 @@ def test_a_product_is_right_to_far_more_than_the_digits_of_a_float(x64, width, c
     for i, j in np.ndindex(width, width):
         exact = sum(Fraction(a[i, k]) * Fraction(b[k, j]) for k in range(width))
         error = abs(float((exact - Fraction(high[i, j]) - Fraction(low[i, j])) / Fraction(np.abs(b[:, j]).max())))
-        assert error <= width * np.abs(a[i]).max() * 2.0**-80
+        assert error <= width * np.abs(a[i]).max() * 2.0**-100
 
 
 def test_two_sum_keeps_what_an_addition_loses_when_compiled(x64):

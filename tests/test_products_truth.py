@@ -29,11 +29,6 @@ QUICK_RECTANGULAR = ((2, 10),)
 SIZES = [s if s in QUICK_SIZES else pytest.param(*s, marks=pytest.mark.slow) for s in ALL_SIZES]
 FLOAT32_SIZES = [s if s == (2, 10) else pytest.param(*s, marks=pytest.mark.slow) for s in ALL_SIZES]
 
-# Not yet within the tolerance at every size, and judged apart: at width 64 each layer alone has singular values of all
-# sizes down to 2^-63, elimination fills zeros that rounding the entries keeps, and values are given up or wrong.
-DEPARTURES = ("strictly_triangular",)
-SOUND = tuple(name for name in CASES if name not in DEPARTURES)
-
 
 def stored(name, dtype):
     """The truth of one case: (width, depth) -> (checksum, generic rank, log values, moved)."""
@@ -107,7 +102,7 @@ def looseness(values, bounds, pattern_rank, truth, unit):
     return bounds[keep] / np.maximum(np.abs(values[keep] - truth[keep]), floor)
 
 
-def judge(size, dtype, allowed_of, names=SOUND):
+def judge(size, dtype, allowed_of, names=tuple(CASES)):
     """Runs the named cases where stored at a size; returns the complaints and the looseness of the bounds."""
     found, ratios, unit = [], [], float(np.finfo(dtype).eps) / 2
     for name, factors, pattern_rank, truth, moved in cases_of(size, dtype, names):
@@ -130,15 +125,6 @@ def test_every_hard_case_in_float64(width, depth):
     found, ratios = judge((width, depth), "float64", lambda truth, moved: np.maximum(TOLERANCE, 100 * moved))
     assert not found, "\n".join(found)
     assert np.median(ratios) <= 1000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(64, 1), (64, 10)])
-@pytest.mark.xfail(reason="filled zeros, see DEPARTURES", strict=False)
-def test_the_known_departures(size):
-    """What is not within the tolerance yet is said, not hidden; a cure makes this pass."""
-    found, _ = judge(size, "float64", lambda truth, moved: np.maximum(TOLERANCE, 100 * moved), DEPARTURES)
-    assert not found, "\n".join(found)
 
 
 def float32_allowance(truth, moved):

@@ -20,9 +20,10 @@ tolerance is not taken below ten thousand rounding units (1e-3 nats); a value is
 the factors' entries does, and beside that by 4 n eps for each nat of spread, 0.03 nats at width 64 and 1000 nats;
 typically by a three-hundredth of that.
 
-Not reached: of a strictly triangular chain of width 64 and depth 10, whose layers alone have singular values of every
-size down to 2^-63, about ten values are wrong by a nat or less, and about ten are given up. Inside a trace the pattern
-is not known, and triangular chains lose digits there as well (1.5e-7 at width 16 and depth 1000), within their bounds.
+Inside a trace there is no host to ask: triangular chains lose digits there (1.5e-7 at width 16 and depth 1000; in
+float32 up to 3 nats), within their bounds; and a layer that mixes entries of 1e200, 1 and 1e-200 may there lose a pivot
+that no jitter moves, so that values are wrong with a small bound. The host takes 1 s for such a layer of width 64, and
+gives the rest to elimination where it would take minutes.
 
 Not known: entries below the smallest normal number count as zero. Derivatives of layers whose rows span d decades are
 right to about 10^d rounding units. Where singular values coincide within ten tolerances they share the mean

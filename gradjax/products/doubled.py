@@ -26,7 +26,7 @@ from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
 LONGEST = 1  # layer at a time: a longer block would only save slicing
-SLICES = {"float64": 4, "float32": 6}  # of each factor: 88 and 42 bits at width 64
+SLICES = 5  # of each factor: 110 bits at width 64; with four, 1000 triangular layers of that width lose six digits more
 NOISE = 1e4  # rounding units of a column: a smaller rest may be rounding, and is eliminated last
 BLURRED = (1e2, 1e6)  # rounding units: singular values of a layer in between are neither zero nor known
 UNREFINED = 1e-3  # largest second half of Q whose own rounding can be left out
@@ -46,16 +46,17 @@ def suits(runs: Sequence[np.ndarray]) -> bool:
 
     A wide triangular matrix of random entries may have singular values of every size down to 2^-width: it does not.
     """
-    for run in runs:
-        run = np.where(np.isfinite(run), run, 0.0)  # a member of a batch that is not finite has no say
-        for axis in (-1, -2):
-            largest = np.abs(run).max(axis=axis, keepdims=True)
-            run = run / np.where(largest == 0, 1.0, largest)
-        values = np.linalg.svd(run, compute_uv=False)
-        units = values / np.maximum(values[..., :1], 1.0) / np.finfo(run.dtype).eps
-        if np.any((units > BLURRED[0]) & (units < BLURRED[1])):
-            return False
-    return True
+    return not any(np.any((units > BLURRED[0]) & (units < BLURRED[1])) for units in map(in_units, runs))
+
+
+def in_units(run: np.ndarray) -> np.ndarray:
+    """The singular values of each layer, its rows and columns brought to size one, in rounding units of the largest."""
+    run = np.where(np.isfinite(run), run, 0.0)  # a member of a batch that is not finite has no say
+    for axis in (-1, -2):
+        largest = np.abs(run).max(axis=axis, keepdims=True)
+        run = run / np.where(largest == 0, 1.0, largest)
+    values = np.linalg.svd(run, compute_uv=False)
+    return values / np.maximum(values[..., :1], 1.0) / np.finfo(run.dtype).eps
 
 
 def begin(product: Graded) -> Doubled:
@@ -96,7 +97,7 @@ def _factored(block: Array, low: Array, product: Doubled, rank: Array) -> tuple[
     left, low, triangle = _refined(block, low, triangle, live)
     shortest = jnp.min(jnp.where(wanted, jnp.sum(left * left, axis=0), 1.0))
     sound = (shortest > SHORT) & (jnp.max(jnp.abs(low)) < UNREFINED)
-    kept = 2.0 ** (SLICES[block.dtype.name] * _bits(block.shape[0], block.dtype))
+    kept = 2.0 ** (SLICES * _bits(block.shape[0], block.dtype))
     loss = block.shape[0] / kept / jnp.min(jnp.where(live, pivots, 1.0))
     rows = scaled_rows(triangle, scale, live)
     new = wide.multiply(scale, wide.from_float(jnp.where(live, pivots, 0.0)))
@@ -164,14 +165,14 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _bits(terms: int, dtype) -> int:
     """How many bits two factors may have for a sum of so many products to be exact."""
-    return (jnp.finfo(dtype).nmant + 1 - math.ceil(math.log2(SLICES[dtype.name] * terms))) // 2
+    return (jnp.finfo(dtype).nmant + 1 - math.ceil(math.log2(SLICES * terms))) // 2
 
 
 def _slices(a: Array, axis: int, bits: int) -> list[Array]:
     """The array as a sum of parts with so many bits below the largest entry along an axis, then below that, …"""
     top = wide.from_float(jnp.max(jnp.abs(a), axis=axis, keepdims=True)).exponent
     parts = []
-    for count in range(1, SLICES[a.dtype.name] + 1):
+    for count in range(1, SLICES + 1):
         place = top - bits * count
         part = jnp.round(a * wide.power_of_two(-place, a.dtype)) * wide.power_of_two(place, a.dtype)
         parts.append(part)

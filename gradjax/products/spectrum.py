@@ -1,6 +1,5 @@
 """Log singular values of a long matrix product, every one of them, each with a bound on its error."""
 
-import contextlib
 import functools
 import math
 
@@ -9,17 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gradjax.products import doubled
 from gradjax.products.chain import Plan, graded_products
 from gradjax.products.derivative import NEAR, spectrum_change
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
 from gradjax.products.jacobi import log_values
-from gradjax.products.pattern import generic_ranks, keeps_zeros
-from gradjax.products.plan import Segment, make_segments, padded, provable_ranks
+from gradjax.products.plan import Segment, make_segments, provable_ranks
+from gradjax.products.prepared import prepared
 
 MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
 SAFETY = 20.0  # the bound over the root mean square of what those runs moved
-MARGIN = 0.2  # of the tolerance: what a block may lose is estimated from its smallest pivot, and may be more
+MARGIN = 0.1  # of the tolerance: what a block may lose is estimated from its smallest pivot, and may be more
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
 LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
 
@@ -73,12 +71,8 @@ def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
 
 def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None = None):
     """Both arrays for the depths in the caller's order, as NumPy where NumPy came."""
-    ascending = tuple(sorted(set(depths)))
-    ranks, twice = concrete_pattern(checked, ascending)
-    run = functools.partial(_measure, depths=ascending, tolerance=tolerance, probes=probes, twice=twice)
-    runs, xp = (padded(checked.runs), np) if checked.numpy else (checked.runs, jnp)
-    with jax.enable_x64(runs.arrays[0].dtype == np.float64) if checked.numpy else contextlib.nullcontext():
-        values, errors = (xp.asarray(a) for a in run(runs, ranks))
+    ascending, xp = tuple(sorted(set(depths))), np if checked.numpy else jnp
+    values, errors = _measured(checked, ascending, tolerance, probes)
     counts = np.array([checked.count(d) for d in depths])
     rows = np.array([ascending.index(d) for d in depths])
     beyond = np.arange(counts.max()) >= counts[:, None]
@@ -92,22 +86,23 @@ def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     return cut(values, -np.inf), cut(errors, 0.0)
 
 
-def concrete_pattern(checked: Checked, depths: tuple[int, ...]):
-    """What the concrete zeros say: the generic rank of every prefix, (..., depth), and whether zeros must be kept.
+def _measured(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None):
+    """Both arrays for ascending depths, in the caller's precision."""
+    chain, dtype = prepared(checked, depths), checked.runs.arrays[0].dtype
+    tolerance = max(tolerance, COARSEST * float(np.finfo(dtype).eps))
+    with chain.precision():
+        values, errors = _measure(
+            chain.runs, chain.ranks, depths=chain.depths, tolerance=tolerance, probes=probes, twice=chain.twice
+        )
+    return _rounded(np.asarray(values), np.asarray(errors), dtype) if chain.host else (values, errors)
 
-    (None, False) inside a trace, where there is no pattern to look at.
-    """
-    if checked.concrete is None:
-        return None, False
-    batch = checked.concrete[0].shape[:-3]
-    nonzero = [(run != 0).reshape(-1, *run.shape[-3:]) for run in checked.concrete]
-    if all(run.all() for run in nonzero):
-        ranks = np.minimum(np.minimum.accumulate(checked.widths[:-1]), checked.widths[1:])
-        ranks = np.minimum.accumulate(ranks).astype(np.int32)
-        return np.broadcast_to(ranks, (*batch, checked.depth)), False
-    members = [[run[i] for run in nonzero] for i in range(math.prod(batch))]
-    ranks = np.array([generic_ranks(runs) for runs in members], np.int32).reshape(*batch, checked.depth)
-    return ranks, any(keeps_zeros(runs, depths) for runs in members) and doubled.suits(checked.concrete)
+
+def _rounded(values: np.ndarray, errors: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Both in another precision, the error of rounding added to the bound."""
+    if values.dtype == dtype:
+        return values, errors
+    rounding = np.where(np.isfinite(values), np.abs(values), 0.0) * float(np.finfo(dtype).eps)
+    return values.astype(dtype), (errors + rounding).astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes", "twice"))

@@ -11,7 +11,8 @@ from gradjax.products.covariant import complete
 from gradjax.products.derivative import vectors
 from gradjax.products.factors import Runs, check_factors, check_tolerance
 from gradjax.products.plan import make_segments, provable_ranks
-from gradjax.products.spectrum import concrete_pattern, finite_or_identity, make_plan
+from gradjax.products.prepared import prepared
+from gradjax.products.spectrum import finite_or_identity, make_plan
 
 
 def singular_vectors(factors, *, tolerance: float = 1e-9):
@@ -30,25 +31,28 @@ def singular_vectors(factors, *, tolerance: float = 1e-9):
     """
     checked = check_factors(factors)
     tolerance = check_tolerance(tolerance)
-    ranks, twice = concrete_pattern(checked, (checked.depth,))
-    run = functools.partial(_vectors, widths=checked.widths, tolerance=tolerance, twice=twice)
-    if not checked.numpy:
-        return run(checked.runs, ranks)
-    with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
-        return tuple(np.asarray(part) for part in run(checked.runs, ranks))
+    chain, dtype = prepared(checked, (checked.depth,)), checked.runs.arrays[0].dtype
+    with chain.precision():
+        ends = (checked.widths[0], checked.widths[-1])
+        found = _vectors(
+            chain.runs, chain.ranks, ends=ends, depths=chain.depths, tolerance=tolerance, twice=chain.twice
+        )
+    if checked.numpy:
+        return tuple(np.asarray(part, dtype) for part in found)
+    return tuple(jnp.asarray(part, dtype) for part in found)
 
 
-@functools.partial(jax.jit, static_argnames=("widths", "tolerance", "twice"))
-def _vectors(runs: Runs, ranks, *, widths, tolerance, twice) -> tuple:
+@functools.partial(jax.jit, static_argnames=("ends", "depths", "tolerance", "twice"))
+def _vectors(runs: Runs, ranks, *, ends, depths, tolerance, twice) -> tuple:
     def one(runs: Runs, ranks) -> tuple:
         safe, finite = finite_or_identity(runs)
-        segments = make_segments(safe, (len(widths) - 1,))
+        segments = make_segments(safe, depths)
         ranks = provable_ranks(segments) if ranks is None else ranks
         plan = make_plan(tolerance, ranks.shape[0], safe.arrays[0].dtype, twice)
         logs, left, right = vectors(segments, ranks, plan)
-        count = min(widths[0], widths[-1])
+        count = min(ends)
         logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
-        left, right = (_true_columns(v, logs, width) for v, width in ((left, widths[-1]), (right, widths[0])))
+        left, right = (_true_columns(v, logs, width) for v, width in ((left, ends[1]), (right, ends[0])))
         return tuple(jnp.where(finite, part, jnp.nan) for part in (logs, left, right.T))
 
     ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)

@@ -1,0 +1,64 @@
+"""What the host knows of concrete factors before the loop over depth starts, and what follows from it.
+
+The zeros of the pattern give the ranks and say whether they must be kept; stretches that ordinary digits do not hold
+are replaced; and float32 factors that need twice the digits go on in float64. Inside a trace nothing is known.
+"""
+
+import contextlib
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gradjax.products import doubled
+from gradjax.products.exact import replaced
+from gradjax.products.factors import Checked, Runs
+from gradjax.products.pattern import generic_ranks, keeps_zeros
+from gradjax.products.plan import padded
+
+
+class Prepared(NamedTuple):
+    """A chain ready for the loop over depth."""
+
+    runs: Runs
+    depths: tuple[int, ...]  # the wanted ones, ascending, counted in these factors
+    ranks: Any  # generic ranks of the prefixes, (..., depth), or None
+    twice: bool  # whether zeros must be kept in twice the digits
+
+    @property
+    def host(self) -> bool:
+        """Whether it stands on the host, and the answer goes back there."""
+        return isinstance(self.runs.arrays[0], np.ndarray)
+
+    def precision(self):
+        """The context that computes in the factors' own precision; what stands on a device is in the caller's."""
+        return jax.enable_x64(self.runs.arrays[0].dtype == np.float64) if self.host else contextlib.nullcontext()
+
+
+def prepared(checked: Checked, depths: tuple[int, ...]) -> Prepared:
+    """The chain as it will be multiplied: on the host (NumPy) where it came so or was changed there."""
+    if checked.concrete is None:
+        return Prepared(checked.runs, depths, None, False)
+    ranks, keeps = _pattern(checked, depths)
+    helped = replaced(checked, depths, ranks)
+    if helped is not None:
+        runs, depths, ranks = helped
+        return Prepared(padded(runs), depths, ranks, False)
+    if keeps and checked.concrete[0].dtype == np.float32:  # a double holds more than two of its digits, and is at hand
+        return Prepared(padded(Runs(tuple(r.astype(np.float64) for r in checked.concrete))), depths, ranks, False)
+    return Prepared(padded(checked.runs) if checked.numpy else checked.runs, depths, ranks, keeps)
+
+
+def _pattern(checked: Checked, depths: tuple[int, ...]) -> tuple[np.ndarray, bool]:
+    """The generic rank of every prefix, (..., depth), and whether zeros must be kept and can be."""
+    assert checked.concrete is not None
+    batch = checked.concrete[0].shape[:-3]
+    nonzero = [(run != 0).reshape(-1, *run.shape[-3:]) for run in checked.concrete]
+    if all(run.all() for run in nonzero):
+        ranks = np.minimum(np.minimum.accumulate(checked.widths[:-1]), checked.widths[1:])
+        ranks = np.minimum.accumulate(ranks).astype(np.int32)
+        return np.broadcast_to(ranks, (*batch, checked.depth)), False
+    members = [[run[i] for run in nonzero] for i in range(math.prod(batch))]
+    ranks = np.array([generic_ranks(runs) for runs in members], np.int32).reshape(*batch, checked.depth)
+    return ranks, any(keeps_zeros(runs, depths) for runs in members) and doubled.suits(checked.concrete)
