@@ -15,9 +15,9 @@ zero, and the network stands still from that step on. A ReLU network of weights 
 
 Here: orthogonal ReLU networks on scikit-learn's digits. Every clip at three thresholds and two learning rates, on the
 same batches, as one program: the clip is a number in it, and so is the depth. Clips that work leaf by leaf see one
-layer at a time. The two clips of single examples stand in the table of responses only: they need one gradient an
-example, and so as many times the memory as a batch has examples. The overflow in float32 is looked for at σw = 32,
-where 14 layers suffice for it (at σw = 2 it takes 127). Control: the healthy network.
+layer at a time. The clips of single examples, which bound each example's gradient before they are summed, need one
+gradient an example and so a program of their own: the shallow networks, one threshold. The overflow in float32 is
+looked for at σw = 32, where 14 layers suffice for it (at σw = 2 it takes 127). Control: the healthy network.
 
 Predict: which of eighteen clips trains the deep exploding network, and which the vanishing one?
 
@@ -73,6 +73,7 @@ HALF = " on float16"  # the suffix of a clip that is handed its gradient in floa
 ALL = tuple(name for name, clipper in CLIPPERS.items() if not clipper.per_example)
 BOUNDED = ("global_norm", "value", "block_rms", "unit_norm", "adaptive")  # act above a fixed bound, and only there
 FOLLOWING = ("percentile", "autoclip", "zclip")
+EXAMPLEWISE = tuple(name for name, clipper in CLIPPERS.items() if clipper.per_example)
 STEEP, PROBED = 32.0, 9  # σw of networks whose gradient leaves the squares of float32, and at how many depths
 OVERFLOW = math.log(np.finfo(np.float32).max) / 2  # ln of the norm whose square overflows
 TARGET = 1.0  # training loss; guessing has 2.3
@@ -117,7 +118,7 @@ QUICK = (
 PRESETS = {"quick": Config(clips=QUICK, thresholds=(1,)), "full": Config()}
 PLANTS = {  # clips that let everything through, or clip entries at 1e-4 as well; all networks healthy, or vanishing
     "idle_clips": ("clipped: no NaN", "exploding: a clip helps", "direction: turned", "stock: frozen depth",
-                   "float16: stock is frozen"),
+                   "float16: stock is frozen", "examples: a clip helps"),
     "tiny_entries": ("direction: kept", "healthy: no cost", "float16: safe trains"),
     "all_healthy": ("unclipped: NaN", "vanishing: no help", "survival is not learning", "following: no help"),
     "all_vanishing": ("healthy: trains",),
@@ -141,6 +142,7 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     shape = (len(config.clips), *map(len, _axes(config)))
     result = {name: values[:, :-PROBED].reshape(*shape, *values.shape[2:]) for name, values in found.items()}
     result |= {f"steep_{name}": found[name][:, -PROBED:] for name in ("first_log_norm", "zeroed", "cosine")}
+    result["example_accuracy"] = jax.device_get(_train_examplewise(config, networks, keys, known))
     return result | {"steep_depths": _steep_depths(config), "words": _words(config)}
 
 
@@ -234,6 +236,27 @@ def _train_all(settings: Config, clip, points, networks, keys, known):
     return jax.vmap(one)(*points)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _train_examplewise(config: Config, networks, keys, known):
+    """Test accuracy behind clips of single examples, (clip, healthy or exploding, seed): shallow, the highest rate."""
+
+    def one(clip, weight_std, layers, key):
+        threshold = 1e30 if config.plant == "idle_clips" else CLIPPERS[clip].default
+        mean = optax.scale(1 / config.batch)  # these clips return the sum over the examples
+        optimizer = optax.chain(CLIPPERS[clip](threshold), mean, optax.sgd(config.rates[-1], momentum=0.9))
+        options = {"steps": config.steps, "batch_size": config.batch, "key": key, "per_example": True}
+        shallow = _cut(layers, weight_std, config.depth // 2)
+        run = train(shallow, cross_entropy, optimizer, known[:2], **options)
+        return accuracy(predict(run.layers, known[2]), known[3])
+
+    stds = jnp.asarray(_situations(config)[[0, 2], 0], jnp.float32)
+    grids = [
+        jax.vmap(jax.vmap(functools.partial(one, clip), (None, 0, 0)), (0, None, None))(stds, networks, keys)
+        for clip in (EXAMPLEWISE if set(ALL) <= set(config.clips) else EXAMPLEWISE[:1])
+    ]
+    return jnp.stack(grids)
+
+
 def _words(config: Config) -> np.ndarray:
     """What the clips do at the edge, (clip, case); the full preset has all of them, those of single examples too."""
     names = tuple(CLIPPERS) if set(ALL) <= set(config.clips) else config.clips[:1]
@@ -247,7 +270,12 @@ def _best(config: Config, result, clips, rates=slice(None)) -> tuple[np.ndarray,
     flat = loss.reshape(len(rows), -1, *loss.shape[3:])
     best = np.median(flat, axis=-1).argmin(axis=1)
     chosen = np.take_along_axis(right.reshape(flat.shape), best[:, None, :, None], axis=1)[:, 0]
-    return chosen.mean(axis=-1), chosen.std(axis=-1, ddof=1) / math.sqrt(config.seeds)
+    return _over_seeds(chosen)
+
+
+def _over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the last axis and its standard error."""
+    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / math.sqrt(values.shape[-1])
 
 
 def _overflow_depth(result) -> float:
@@ -263,6 +291,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     none, none_error = _best(config, result, ("none",))
     fast, fast_error = (a[0, 2] for a in _best(config, result, ("none",), slice(-1, None)))
     fast_mean, fast_errors = (a[:, 2] for a in _best(config, result, BOUNDED, slice(-1, None)))
+    each, each_error = (_over_seeds(result["example_accuracy"])[i][:, 1] for i in (0, 1))
     following = [a[:, situation("exploding")] for a in _best(config, result, FOLLOWING)]
     half = [a[0] for a in _best(config, result, ("global_norm" + HALF,))]
     broken, cosines = result["first_nonfinite"] < config.steps, result["cosine"]
@@ -281,6 +310,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "{measured:.0f} runs with a fixed bound meet a NaN, at any threshold and rate"),
         ("exploding: a clip helps", (fast_mean - fast - 2 * np.hypot(fast_errors, fast_error)).min(), ">=", 0.2, 0.0,
          "at the higher rate each bound is worth at least {measured:.2f} of accuracy to the shallow exploding network"),
+        ("examples: a clip helps", (each - fast - 2 * np.hypot(each_error, fast_error)).min(), ">=", 0.1, 0.0,
+         "so is a bound on each example's gradient: at least {measured:.2f}"),
         ("healthy: trains", none[0, 0] - 2 * none_error[0, 0], ">=", 0.5, 0.0,
          "the shallow healthy network trains without a clip, to at least {measured:.2f}"),
         ("healthy: no cost", (mean - none)[:, 0].min(), ">=", 0.0, float(2 * np.hypot(error, none_error)[:, 0].max()),
@@ -354,6 +385,13 @@ def _plot_losses(ax, config: Config, result) -> None:
     ax.axhline(math.log(10), color="grey", linewidth=0.8, linestyle=":", label="guessing")
     ax.set(yscale="log", xlabel="training step", ylabel="training loss, median over seeds")
     ax.set_title("Exploding, shallow, higher rate: a bound holds, a follower comes late")
+    found = zip(EXAMPLEWISE, *_over_seeds(result["example_accuracy"]), strict=False)
+    words = [
+        f"{_said(name)}: {mean[0]:.2f} ± {error[0]:.2f}, {mean[1]:.2f} ± {error[1]:.2f}" for name, mean, error in found
+    ]
+    ax.text(
+        0.02, 0.03, "\n".join(["test accuracy, healthy and exploding:", *words]), transform=ax.transAxes, fontsize=7
+    )
     ax.legend()
 
 
