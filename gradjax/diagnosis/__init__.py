@@ -9,6 +9,6 @@ from gradjax.diagnosis.causes import CAUSES
 from gradjax.diagnosis.flight import diagnose_record
 from gradjax.diagnosis.layers import diagnose
 from gradjax.diagnosis.report import Diagnosis, Finding, Remedy
-from gradjax.diagnosis.stepping import diagnose_step
+from gradjax.diagnosis.training_step import diagnose_step
 
 __all__ = ["CAUSES", "Diagnosis", "Finding", "Remedy", "diagnose", "diagnose_record", "diagnose_step"]

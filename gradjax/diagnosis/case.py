@@ -12,7 +12,7 @@ import numpy as np
 from gradjax.chain import Layer, Stack, as_layer, depth_of, fold, layer_of
 from gradjax.chain.stack import slice_of, stacked_leaves
 from gradjax.diagnosis.measure import Measures, log_singular_values, measure
-from gradjax.diagnosis.program import cuts
+from gradjax.diagnosis.points import cuts
 from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.diagnosis.units import Unit, kernel_stds, recognized
 from gradjax.theory import meanfield

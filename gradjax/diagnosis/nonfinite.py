@@ -7,7 +7,8 @@ from jax.tree_util import Partial
 
 from gradjax.chain import as_layers
 from gradjax.diagnosis.case import Case, build
-from gradjax.diagnosis.program import SAFE, SMALL, first_nonfinite, made_safe, singular
+from gradjax.diagnosis.points import SAFE, SMALL, made_safe, singular
+from gradjax.diagnosis.program import first_nonfinite
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.rewriting import safe_at
 from gradjax.numerics import is_inexact

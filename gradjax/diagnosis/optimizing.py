@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gradjax.diagnosis.adam import adam_of, rate_of, refreshed
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of
 
@@ -16,16 +16,6 @@ POWER_STEPS = 40
 TRIAL_STEPS = 30
 STALE = 2.3  # root mean square of g / sqrt(v): above it, spikes follow (Wortsman et al. 2023, arXiv:2304.13013)
 NO_OPTIMIZER = "no optimizer was handed in"
-
-
-class Adam(NamedTuple):
-    """What an Adam-like optimizer did at this step: decay rates, v̂ by row, and the squared gradients it was given."""
-
-    first_decay: float
-    second_decay: float
-    count: int
-    second: list
-    squared: list
 
 
 def learning_rate(case: StepCase) -> Finding | str | None:
@@ -67,7 +57,7 @@ def stale_second_moment(case: StepCase) -> Finding | str | None:
         return NO_OPTIMIZER
     if not _whole(case):
         return "the gradient is not finite"
-    adam = _adam(case)
+    adam = adam_of(case)
     if adam is None:
         return "the optimizer keeps no second moment"
     sizes = np.array([_root_mean(g, v) for g, v in zip(adam.squared, adam.second, strict=True)])
@@ -79,7 +69,7 @@ def stale_second_moment(case: StepCase) -> Finding | str | None:
     text = (
         f"multiply this step's update by {number:.3g} (StableAdamW), or raise v to g² (what `apply` does to opt_state)"
     )
-    remedy = Remedy(text, number, "opt_state", lambda state: _refreshed(state, adam))
+    remedy = Remedy(text, number, "opt_state", lambda state: refreshed(state, adam))
     return Finding("stale second moment", row, evidence, {"rms": float(sizes[row])}, remedy)
 
 
@@ -120,9 +110,9 @@ def _whole(case: StepCase) -> bool:
 
 def _steps(case: StepCase) -> tuple[list, float, str] | None:
     """Each row's learning rate over its preconditioner, the limit's numerator, and the limit's name."""
-    adam, updates, gradients = _adam(case), rows_of(case.update[0]), rows_of(case.gradient)
+    adam, updates, gradients = adam_of(case), rows_of(case.update[0]), rows_of(case.gradient)
     if adam is not None:
-        rate = _rate_of_adam(case)
+        rate = rate_of(case)
         scale = [rate / (jnp.sqrt(jnp.asarray(v)) + 1e-8) for v in adam.second]
         beta = adam.first_decay
         return scale, 2 * (1 + beta) / (1 - beta), f"Adam, 2 (1 + b1) / ((1 - b1) lambda) with b1 = {beta:.3g}"
@@ -192,47 +182,6 @@ def _trial(case: StepCase) -> float:
     return after if np.isfinite(after) else float("inf")
 
 
-def _adam(case: StepCase) -> Adam | None:
-    before, after = _moments(case.opt_state), _moments(case.update[1])
-    if before is None or after is None:
-        return None
-    zero = jax.tree.map(jnp.zeros_like, case.gradient)
-    echo = _moments(case.optimizer.update(zero, case.update[1], case.params)[1])
-    if echo is None:
-        return None
-    second = _decay(after.nu, echo.nu)
-    first = _decay(after.mu, echo.mu)
-    old, new = ([np.asarray(a, np.float64) for a in rows_of(m.nu)] for m in (before, after))
-    count = int(after.count)
-    squared = [np.maximum(n - second * o, 0) / (1 - second) for n, o in zip(new, old, strict=True)]
-    corrected = [n / (1 - second**count) for n in new]
-    return Adam(first, second, count, [jnp.asarray(v, jnp.float32) for v in corrected], squared)
-
-
-def _moments(state) -> Any:
-    """The node of an optimizer's state that holds mu, nu and count, as optax's Adam and its kin do."""
-
-    def holds(node):
-        return all(hasattr(node, name) for name in ("mu", "nu", "count"))
-
-    found = [node for node in jax.tree.leaves(state, is_leaf=holds) if holds(node)]
-    return found[0] if len(found) == 1 else None
-
-
-def _decay(before, after) -> float:
-    """By what a moment shrinks when the gradient is zero: its decay rate."""
-    a = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in rows_of(before)])
-    b = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in rows_of(after)])
-    return float(a @ b) / max(float(a @ a), 1e-300)
-
-
-def _rate_of_adam(case: StepCase) -> float:
-    """The learning rate: its update over m̂ / √v̂ at a fresh state, where that is the gradient's sign."""
-    fresh = rows_of(case.optimizer.update(case.gradient, case.optimizer.init(case.params), case.params)[0])
-    sizes = np.concatenate([np.abs(np.asarray(a, np.float64)).ravel() for a in fresh])
-    return float(np.median(sizes[sizes > 0])) if np.any(sizes > 0) else 0.0
-
-
 def _root_mean(squared: np.ndarray, second) -> float:
     v = np.maximum(np.asarray(second, np.float64), 1e-16)
     return float(np.sqrt(np.mean(squared / v)))
@@ -246,19 +195,3 @@ def _slower(optimizer, factor: float):
         return jax.tree.map(lambda u: u * factor, updates), state
 
     return optax.GradientTransformation(optimizer.init, update)
-
-
-def _refreshed(state, adam: Adam):
-    """The optimizer's state with its second moment raised to the squares that it was last given."""
-
-    def holds(node):
-        return all(hasattr(node, name) for name in ("mu", "nu", "count"))
-
-    def raised(node):
-        if not holds(node):
-            return node
-        squares, weight = iter(adam.squared), 1 - adam.second_decay ** max(adam.count - 1, 1)
-        nu = jax.tree.map(lambda v: jnp.maximum(v, jnp.asarray(next(squares) * weight, v.dtype)), node.nu)
-        return node._replace(nu=nu)
-
-    return jax.tree.map(raised, state, is_leaf=holds)

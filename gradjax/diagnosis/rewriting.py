@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, as_layers, depth_of, layer_of
-from gradjax.diagnosis.program import Safe
+from gradjax.diagnosis.points import Safe
 
 
 @dataclass(frozen=True)

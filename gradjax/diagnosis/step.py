@@ -26,7 +26,7 @@ class StepCase:
     names: tuple[str, ...]
     value: float
     gradient: Any
-    seen: Observed | None
+    seen: Observed
     examples: int | None
 
     @functools.cached_property

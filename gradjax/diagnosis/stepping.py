@@ -1,63 +1,21 @@
-"""The causes that a single training step shows, whatever the model: `diagnose_step`."""
+"""The causes that a single training step shows, whatever the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gradjax.diagnosis.case import HARMFUL
-from gradjax.diagnosis.causes import judged
 from gradjax.diagnosis.observe import cooled_function
 from gradjax.diagnosis.optimizing import learning_rate, lost_update, stale_second_moment, widened
-from gradjax.diagnosis.program import SAFE, SMALL, cuts, first_nonfinite, made_safe, singular
-from gradjax.diagnosis.report import Diagnosis, Finding, Remedy
-from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of, step_case
+from gradjax.diagnosis.points import SAFE, SMALL, cuts, made_safe, singular
+from gradjax.diagnosis.program import first_nonfinite
+from gradjax.diagnosis.report import Finding, Remedy
+from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of
 from gradjax.numerics import is_inexact
 
 OPENED = ("stop_gradient", "round", "sign", "floor", "ceil")
-
-
-def diagnose_step(
-    loss_fn: Callable,
-    params,
-    batch,
-    *,
-    optimizer=None,
-    opt_state=None,
-    key=None,
-    names: Sequence[str] | None = None,
-) -> Diagnosis:
-    """Why this training step diverges or is NaN: a `Diagnosis` whose rows are the leaves of the parameters.
-
-    Args:
-        loss_fn: `(params, batch) -> scalar`, or `(params, batch, key)` where a key is given; a tuple's first counts.
-        params, batch: any pytrees (token ids, masks, dictionaries); both may hold NaN.
-        optimizer, opt_state: an optax optimizer and its state; without them learning rate, second moment and update
-            sizes are not assessed; without the state a fresh one is made.
-        key: for dropout and the like.
-        names: one for each floating leaf of the parameters.
-
-    Raises:
-        ValueError: a loss that is no real scalar; no floating parameter; names of another number.
-
-    >>> found = diagnose_step(lambda w, x: jnp.sum(jnp.where(x > 0, jnp.log(x * w), 0.0)), 2.0, jnp.array([0.0, 1.0]))
-    >>> print(found.cause)
-    untaken where branch
-    """
-    case = step_case(loss_fn, params, batch, optimizer, opt_state, key, names)
-    findings, missing = judged(OF_STEP, case, "hand its layers to `diagnose`")
-    gradient = log_norms(case.gradient)
-    measures = {"log_activation": case.seen.log_activation, "log_gradient": gradient}
-    measures |= {"log_parameter": log_norms(case.params), "dead": case.seen.dead, "saturated": case.seen.saturated}
-    if optimizer is not None:
-        measures["log_update"] = log_norms(case.update[0])
-        with np.errstate(invalid="ignore"):
-            measures["log_ratio"] = measures["log_update"] - measures["log_parameter"]
-    ahead = np.flatnonzero(case.seen.finite == 0)
-    behind = np.flatnonzero(np.isnan(gradient) | np.isposinf(gradient))
-    rows = [int(found[0]) if found.size else None for found in (ahead, behind[::-1])]
-    return Diagnosis(case.names, measures, findings, missing, *rows, _example(case))
 
 
 def _input(case: StepCase) -> Finding | None:
@@ -67,7 +25,7 @@ def _input(case: StepCase) -> Finding | None:
     total = sum(bad.values())
     if not total:
         return None
-    rows = _bad_rows([leaf for _, leaf in leaves], case.examples)
+    rows = bad_rows([leaf for _, leaf in leaves], case.examples)
     where = ", ".join(name or "it" for name, count in bad.items() if count)
     evidence = f"the batch holds {total} NaN or infinite values (in {where})" + (
         f", examples {rows[:5]}" if rows else ""
@@ -235,9 +193,10 @@ def _finite(leaf) -> np.ndarray:
     return np.asarray(jnp.isfinite(leaf))
 
 
-def _bad_rows(leaves: list, examples: int | None) -> list[int]:
+def bad_rows(leaves: list, examples: int | None) -> list[int]:
+    """Examples of the batch that hold a NaN or an infinity."""
     usable = [leaf for leaf in leaves if leaf.ndim and len(leaf) == examples]
-    flags = [~_finite(leaf).reshape(examples, -1).all(axis=1) for leaf in usable]
+    flags = [~_finite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in usable]
     return np.flatnonzero(np.any(flags, axis=0)).tolist() if flags else []
 
 
@@ -250,8 +209,3 @@ def _cleaned(tree):
         return jnp.where(jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf)) if is_inexact(leaf) else leaf
 
     return jax.tree.map(clean, tree)
-
-
-def _example(case: StepCase) -> int | None:
-    rows = _bad_rows([leaf for leaf in jax.tree.leaves(case.batch) if is_inexact(leaf)], case.examples)
-    return rows[0] if rows else case.seen.example

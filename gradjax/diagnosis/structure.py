@@ -6,7 +6,7 @@ import numpy as np
 from gradjax.chain import as_layers, fold, layer_of
 from gradjax.diagnosis.case import HARMFUL, Case
 from gradjax.diagnosis.observe import cooled, openness
-from gradjax.diagnosis.program import cuts
+from gradjax.diagnosis.points import cuts
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.rewriting import safe_at, with_branch_scale
 from gradjax.numerics import HIGHEST

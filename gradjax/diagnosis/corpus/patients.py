@@ -1,7 +1,7 @@
 """A patient: a network or a training step, what is wrong with it, and whether a diagnosis has found that."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from gradjax.chain import Stack
 from gradjax.diagnosis.layers import diagnose
 from gradjax.diagnosis.report import Diagnosis
-from gradjax.diagnosis.stepping import diagnose_step
+from gradjax.diagnosis.training_step import diagnose_step
 from gradjax.networks import mlp
 
 INPUTS, WIDTH, DEPTH, OUTPUTS, EXAMPLES = 16, 48, 20, 10, 16
@@ -65,7 +65,7 @@ def draw(table: dict[str, Callable], count: int, seed: int) -> list[Patient]:
     made = []
     for index in range(count):
         kind = kinds[index % len(kinds)]
-        made.append(table[kind](np.random.default_rng([seed, index])))
+        made.append(replace(table[kind](np.random.default_rng([seed, index])), kind=kind))
     return made
 
 
@@ -90,14 +90,15 @@ def square(y):
     return jnp.mean((y * y).astype(jnp.float32))
 
 
-def cross_entropy(y):
-    """Softmax cross entropy of the first class."""
-    return -jnp.mean(jax.nn.log_softmax(y.astype(jnp.float32), axis=-1)[..., 0])
+def mixed(share, y):
+    """A share of the squared outputs' mean, the rest softmax cross entropy of the first class."""
+    wide = y.astype(jnp.float32)
+    return share * square(wide) - (1 - share) * jnp.mean(jax.nn.log_softmax(wide, axis=-1)[..., 0])
 
 
 def loss_of(rng: np.random.Generator) -> Callable:
-    """One of the two."""
-    return (square, cross_entropy)[int(rng.integers(2))]
+    """One of the two: the share is data, so that both are one program."""
+    return jax.tree_util.Partial(mixed, jnp.asarray(rng.integers(2), jnp.float32))
 
 
 def subject(rng: np.random.Generator, layers: list, x=None, **more) -> dict[str, Any]:
