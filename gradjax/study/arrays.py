@@ -49,9 +49,16 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays in the bytes of an ``.npz`` file."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The arrays in the bytes of an ``.npz`` file; a pickle in it is not opened.
+
+    Raises:
+        RecordError: for anything that is no such file.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # a foreign file may raise anything: zlib, struct, zipfile and NumPy read it
+        raise RecordError(f"the saved arrays cannot be read ({error}); run the study again") from error
 
 
 def encode_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[str]]:

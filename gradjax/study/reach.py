@@ -18,7 +18,10 @@ def same_computation(one: str, two: str) -> bool:
     >>> same_computation(plain, plain.replace("return c", "return 2 * c"))
     False
     """
-    return _reached(one) == _reached(two)
+    try:
+        return _reached(one) == _reached(two)
+    except (SyntaxError, ValueError, RecursionError):  # a record's source may be anything
+        return False
 
 
 def _reached(source: str) -> dict[str, str]:

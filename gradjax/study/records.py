@@ -16,6 +16,7 @@ from gradjax.study.arrays import encode_arrays, encode_number
 from gradjax.study.claims import Claim
 from gradjax.study.contract import Study
 from gradjax.study.files import sha256
+from gradjax.study.schema import first_departure
 from gradjax.study.usage import RecordError
 
 FORMAT = "gradjax study record 1"
@@ -101,10 +102,12 @@ def read_record(path: Path) -> dict[str, Any]:
         raise RecordError(
             f"there is no record {path.name} in {path.parent}; run the study without --replot first"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(f"{path.name} cannot be read as JSON; run the study again") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise RecordError(f"{path.name} is no record of this kind ({FORMAT!r}); run the study again")
+    if wrong := first_departure(record):
+        raise RecordError(f"{path.name} is no whole record: what it says of {wrong!r} cannot be; run the study again")
     return record
 
 
