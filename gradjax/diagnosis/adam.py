@@ -17,7 +17,7 @@ class Adam(NamedTuple):
 
     first_decay: float
     second_decay: float
-    count: int
+    steps: int
     second: list
     squared: list
 
@@ -34,10 +34,10 @@ def adam_of(case: StepCase) -> Adam | None:
     second = _decay(after.nu, echo.nu)
     first = _decay(after.mu, echo.mu)
     old, new = ([np.asarray(a, np.float64) for a in rows_of(m.nu)] for m in (before, after))
-    count = int(after.count)
+    steps = int(after.count)
     squared = [np.maximum(n - second * o, 0) / (1 - second) for n, o in zip(new, old, strict=True)]
-    corrected = [n / (1 - second**count) for n in new]
-    return Adam(first, second, count, [jnp.asarray(v, jnp.float32) for v in corrected], squared)
+    corrected = [n / (1 - second**steps) for n in new]
+    return Adam(first, second, steps, [jnp.asarray(v, jnp.float32) for v in corrected], squared)
 
 
 def _moments(state) -> Any:
@@ -73,7 +73,7 @@ def refreshed(state, adam: Adam):
     def raised(node):
         if not holds(node):
             return node
-        squares, weight = iter(adam.squared), 1 - adam.second_decay ** max(adam.count - 1, 1)
+        squares, weight = iter(adam.squared), 1 - adam.second_decay ** max(adam.steps - 1, 1)
         nu = jax.tree.map(lambda v: jnp.maximum(v, jnp.asarray(next(squares) * weight, v.dtype)), node.nu)
         return node._replace(nu=nu)
 

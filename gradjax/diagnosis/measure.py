@@ -59,7 +59,7 @@ def measure(loss: Callable, entries, x, units: list[Unit | None], *, examples: i
     jacobians = [row.pop("jacobian", None) for row in found]
     masks = [row.pop("finite_examples", None) for row in found]
     by_layer = {name: _rows(entries, [row.get(name) for row in found]) for name in {n for row in found for n in row}}
-    finite = None if masks[0] is None else np.concatenate([np.asarray(m).reshape(-1, examples) for m in masks])
+    finite = None if masks[0] is None else np.concatenate([np.asarray(m).reshape(-1, examples or 1) for m in masks])
     return Measures(by_layer, [h for h, _ in kept], out, float(cotangent), float(value), finite, jacobians)
 
 

@@ -10,24 +10,24 @@ from jax.extend.core import ClosedJaxpr, Literal
 from jax.tree_util import Partial
 
 from gradjax.chain import as_layers, depth_of
-from gradjax.diagnosis.program import equations, evaluate
+from gradjax.diagnosis.program import equations, evaluate, programs_of
 from gradjax.diagnosis.rewriting import starts, wrapped
 
 
 def softmaxes(closed: ClosedJaxpr) -> dict[int, tuple[int, ...]]:
     """id of each `exp` that a sum and a division follow -> the axes of the sum; log-sum-exp is none of them."""
     found: dict[int, tuple[int, ...]] = {}
-    programs = [closed.jaxpr, *(value for eqn in equations(closed) for value in _programs(eqn))]
-    for jaxpr in programs:
+    programs = [closed, *(value for eqn in equations(closed) for value in programs_of(eqn))]
+    for jaxpr in (program.jaxpr for program in programs):
         named = [
             (eqn.primitive.name, eqn) for eqn in jaxpr.eqns if eqn.invars and not isinstance(eqn.invars[0], Literal)
         ]
         divided = {eqn.invars[0] for name, eqn in named if name == "div"}
         sums = {eqn.invars[0]: tuple(eqn.params["axes"]) for name, eqn in named if name == "reduce_sum"}
         for eqn in jaxpr.eqns:
-            out = eqn.outvars[0] if eqn.outvars else None
-            if eqn.primitive.name == "exp" and out in divided and out in sums and out.aval.ndim > 1:
-                found[id(eqn)] = sums[out]
+            is_exp = eqn.primitive.name == "exp" and eqn.outvars[0].aval.ndim > 1
+            if is_exp and eqn.outvars[0] in divided & sums.keys():
+                found[id(eqn)] = sums[eqn.outvars[0]]
     return found
 
 
@@ -100,8 +100,3 @@ def cooled(layers, rows: list[int], factor: float) -> list:
         meets = set(rows) & set(range(start, start + depth_of(entry)))
         result.append(wrapped(entry, lambda layer: Partial(Cooled(factor), layer)) if meets else entry)
     return result
-
-
-def _programs(eqn) -> list:
-    values = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "eqns"))
-    return [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values if hasattr(value, "eqns")]

@@ -35,8 +35,10 @@ class Observed:
 def observed(function: Callable, params, batch, rows: list, examples: int | None) -> Observed:
     """Run `function(params, batch)` equation by equation; `rows` are the parameter leaves in the order of rows."""
     closed = jax.make_jaxpr(function)(params, batch)
-    empty = [np.full(len(rows), np.nan) for _ in range(6)]
-    seen, sharp, last = Observed(*empty), softmaxes(closed), [None]
+    names = ("log_activation", "finite", "dead", "saturated", "positions", "widths")
+    empty: dict = {name: np.full(len(rows), np.nan) for name in names}
+    seen = Observed(**empty)
+    sharp, last = softmaxes(closed), [-1]  # the last parameter that entered a product
     owner, kept = {id(leaf): row for row, leaf in enumerate(rows)}, list(rows)
 
     def rule(eqn, inputs):
@@ -55,7 +57,7 @@ def observed(function: Callable, params, batch, rows: list, examples: int | None
                 return outputs
         if id(eqn) in sharp:
             seen.attention.append((last[0], *np.asarray(opening_of(inputs[0], sharp[id(eqn)]), np.float64)))
-        if last[0] is not None and name in ("max", "tanh"):
+        if last[0] >= 0 and name in ("max", "tanh"):
             _see_units(seen, last[0], name, inputs)
         return None
 

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from gradjax.diagnosis.program import bound, enter, equations, evaluate, inner_of, is_call, is_finite, place
+from gradjax.diagnosis.program import (
+    bound,
+    enter,
+    equations,
+    evaluate,
+    inner_of,
+    is_call,
+    is_finite,
+    place,
+    programs_of,
+)
 
 SMALL = 1e-6  # what a number is kept away from a singular point by: small beside 1, and its square is no subnormal
 
@@ -64,19 +74,15 @@ def _chosen_between(closed: ClosedJaxpr) -> set[int]:
         jaxpr = programs.pop()
         meets: set = set()  # variables that a where takes
         for eqn in reversed(jaxpr.eqns):
-            inner = [e.primitive.name for e in equations(inner_of(eqn))] if inner_of(eqn) is not None else []
+            call = inner_of(eqn)
+            inner = [e.primitive.name for e in equations(call)] if call is not None else []
             if eqn.primitive.name == "select_n" or (inner and inner[-1] == "select_n"):
                 meets |= {v for v in eqn.invars[1:] if not isinstance(v, Literal)}
             elif any(v in meets for v in eqn.outvars):
                 found.add(id(eqn))
                 if all(jnp.shape(v.aval) == jnp.shape(eqn.outvars[0].aval) for v in eqn.invars):
                     meets |= {v for v in eqn.invars if not isinstance(v, Literal)}
-        programs += [
-            value.jaxpr if isinstance(value, ClosedJaxpr) else value
-            for eqn in jaxpr.eqns
-            for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "eqns"))
-            if hasattr(value, "eqns")
-        ]
+        programs += [inner.jaxpr for eqn in jaxpr.eqns for inner in programs_of(eqn)]
     return found
 
 

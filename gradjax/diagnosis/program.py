@@ -102,12 +102,15 @@ def equations(closed: ClosedJaxpr):
     """Every equation of a program, those inside calls, loops and branches too."""
     for eqn in closed.jaxpr.eqns:
         yield eqn
-        for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "eqns")):
-            inner = value if isinstance(value, ClosedJaxpr) else None
-            if inner is None and hasattr(value, "eqns"):
-                inner = ClosedJaxpr(value, ())
-            if inner is not None:
-                yield from equations(inner)
+        for inner in programs_of(eqn):
+            yield from equations(inner)
+
+
+def programs_of(eqn) -> list[ClosedJaxpr]:
+    """The programs among an equation's parameters."""
+    values: list = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda value: hasattr(value, "eqns"))
+    found = [value for value in values if hasattr(value, "eqns")]
+    return [value if isinstance(value, ClosedJaxpr) else ClosedJaxpr(value, ()) for value in found]
 
 
 def place(eqn) -> str:

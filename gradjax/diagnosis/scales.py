@@ -1,5 +1,7 @@
 """Causes of size: weights off the critical line, one layer unlike the rest, saturated and dead units, the input."""
 
+from functools import partial
+
 import jax
 import numpy as np
 
@@ -96,20 +98,21 @@ def dead_units(case: Case) -> Finding | str | None:
     if not rows.size:
         return None
     row = int(rows[np.argmax(dead[rows])])
-    owners = [d for d in case.recognized if row in d.rows and d.unit.bias is not None and d.bias_std > 0]
     evidence = (
         f"{dead[row]:.0%} of its units answer no example; chance allows {allowed[row]:.0%} at width {case.widths[row]}"
     )
-    remedy = Remedy("raise the biases of this layer until half of the units are on")
-    if owners:
-        shift = _mean_bias(case, owners[0])
-        remedy = Remedy(
-            f"add {-shift:.3g} to the biases of this layer",
-            -shift,
-            "layers",
-            lambda layers: _shifted(layers, owners[0], -shift),
-        )
-    return Finding("dead units", row, evidence, {"dead": float(dead[row])}, remedy)
+    return Finding("dead units", row, evidence, {"dead": float(dead[row])}, _revival(case, row))
+
+
+def _revival(case: Case, row: int) -> Remedy:
+    """Their own mean taken out of the biases, where there are biases."""
+    for dense in case.recognized:
+        place = dense.unit.bias
+        if row in dense.rows and place is not None and dense.bias_std > 0:
+            up = -_mean_bias(case, dense, place)
+            text = f"add {up:.3g} to the biases of this layer"
+            return Remedy(text, up, "layers", partial(_shifted, dense=dense, place=place, amount=up))
+    return Remedy("raise the biases of this layer until half of the units are on")
 
 
 def input_scale(case: Case) -> Finding | str | None:
@@ -136,8 +139,8 @@ def _takes_the_size_out(case: Case) -> bool:
     return bool(case.normalizes[: last + 2].any())
 
 
-def _mean_bias(case: Case, dense: DenseRow) -> float:
-    bias = np.asarray(layer_of(case.entries[dense.entry]).parameters[dense.unit.bias], np.float64)
+def _mean_bias(case: Case, dense: DenseRow, place: int) -> float:
+    bias = np.asarray(layer_of(case.entries[dense.entry]).parameters[place], np.float64)
     return float(np.mean(bias[dense.depth] if bias.ndim > 1 else bias))
 
 
@@ -168,6 +171,8 @@ def _scaled(layers, dense: list[DenseRow], factor: float, bias: bool = False) ->
     for index in {d.entry for d in dense}:
         own = [d for d in dense if d.entry == index]
         place = own[0].unit.bias if bias else own[0].unit.kernel
+        if place is None:
+            continue
         entries[index] = with_parameter(entries[index], place, _multiplied(own, factor))
     return entries
 
@@ -182,12 +187,12 @@ def _multiplied(own: list[DenseRow], factor: float):
     return change
 
 
-def _shifted(layers, dense: DenseRow, amount: float) -> list:
+def _shifted(layers, dense: DenseRow, place: int, amount: float) -> list:
     def change(old, stacked: bool):
         amounts = np.zeros(len(old) if stacked else 1, np.float32)
         amounts[dense.depth if stacked else 0] = amount
         return old + by_depth(amounts, old.ndim, stacked).astype(old.dtype)
 
     entries = as_layers(layers)
-    entries[dense.entry] = with_parameter(entries[dense.entry], dense.unit.bias, change)
+    entries[dense.entry] = with_parameter(entries[dense.entry], place, change)
     return entries

@@ -122,7 +122,7 @@ def _dead(case: StepCase) -> Finding | str | None:
 
 def _attention(case: StepCase) -> Finding | str | None:
     """See `gradjax.diagnosis.structure.attention_logits`."""
-    sharp = [entry for entry in case.seen.attention if entry[0] is not None]
+    sharp = [entry for entry in case.seen.attention if entry[0] >= 0]
     if not sharp:
         return "no attention in the program"
     row, opening, spread, keys = min(sharp, key=lambda entry: entry[1])

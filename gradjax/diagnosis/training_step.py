@@ -50,8 +50,8 @@ def diagnose_step(
             measures["log_ratio"] = measures["log_update"] - measures["log_parameter"]
     ahead = np.flatnonzero(case.seen.finite == 0)
     behind = np.flatnonzero(np.isnan(gradient) | np.isposinf(gradient))
-    rows = [int(found[0]) if found.size else None for found in (ahead, behind[::-1])]
-    return Diagnosis(case.names, measures, findings, missing, *rows, _example(case))
+    first, last = (int(found[0]) if found.size else None for found in (ahead, behind[::-1]))
+    return Diagnosis(case.names, measures, findings, missing, first, last, _example(case))
 
 
 def _example(case: StepCase) -> int | None:

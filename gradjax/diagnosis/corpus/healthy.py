@@ -46,8 +46,17 @@ def _deep(kind: str, activation: str, init: str, rng) -> Patient:
 def _transformer(norm: str, rng) -> Patient:
     """Pre-LN as GPT-2 starts: every kernel and table of deviation 0.02."""
     init = normal(0.02) if norm == "pre" else "glorot_uniform"
-    sizes = {"depth": 6, "width": 32, "heads": 2, "tokens": 16, "vocabulary": 40}
-    layers = transformer(seed_of(rng), norm=norm, kernel_init=init, causal=True, **sizes)
+    layers = transformer(
+        seed_of(rng),
+        depth=6,
+        width=32,
+        heads=2,
+        tokens=16,
+        vocabulary=40,
+        norm=norm,
+        kernel_init=init,
+        causal=True,
+    )
     ids = jnp.asarray(rng.integers(40, size=(4, 16)))
     return Patient(f"transformer, {norm}", "", None, subject(rng, layers, ids))
 
