@@ -166,7 +166,7 @@ def gate_gain(weight_std: float, bias: float, input_square: float) -> float:
         u, closed = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
         return tuple(float(GATE_WEIGHTS @ f) for f in (u**2, closed**2, (u * closed) ** 2))  # pyright: ignore[reportReturnType]
 
-    low, high = 0.0, input_square + 1e-300  # h lies between z and itself: E h^2 <= E z^2
+    q, low, high = input_square, 0.0, input_square  # h lies between z and itself: E h^2 <= E z^2
     for _ in range(60):
         q = (low + high) / 2
         kept, entered, _ = averages(q)

@@ -276,7 +276,7 @@ def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int
           for chain, time in zip(CHAINS, result["times"], strict=True)),
         Claim("largest step", steps[CHAINS.index(4)] / steps[-1], 29 / 4, 0.01, saxe,
               statement="4 matrices bear steps {measured:.3f} times as large as 29"),
-        Claim("conserved", result["conserved"], 0.0, 1e-3, saxe,
+        Claim("conserved", float(result["conserved"]), 0.0, 1e-3, saxe,
               statement="two matrices of different size: a² − b² changes by {measured:.0e} while a b learns 1"),
         Claim("convolutions", np.abs(np.log(result["convolutions"])).max(), 0.0, 1e-5,
               "Xiao et al. 2018, arXiv:1806.05393",

@@ -327,7 +327,8 @@ def _other_claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         ("Gauss-Hermite: tanh", result["nodes"][1], 0.46062, 1e-4, "gradjax.theory.quadrature",
          "32 Gauss-Hermite nodes miss chi_1 of tanh (4, 0.3) by {measured:.1%}"),
     ]  # fmt: skip
-    return found + [Claim(name, *numbers, source, statement=words) for name, *numbers, source, words in paper]
+    return found + [Claim(name, float(value), expected, slack, source, statement=words)
+                    for name, value, expected, slack, source, words in paper]  # fmt: skip
 
 
 def _depth_claims(config: Config, result: dict[str, np.ndarray], claim, found: list[Claim], deep: str) -> list[Claim]:
@@ -375,6 +376,20 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     return fig
 
 
+def _correlations_with_depth(point: Point, q: float, depth: int) -> np.ndarray:
+    found = [point.correlation]
+    for _ in range(depth):
+        found.append(meanfield.correlation_map("tanh", point.weight_std, point.bias_std, found[-1], q=q)[0])
+    return np.array(found[1:])
+
+
+def _curvature_with_depth(point: Point, q: float, first: float, depth: int) -> np.ndarray:
+    found = [first]
+    for _ in range(depth - 1):
+        found.append(meanfield.curvature_map("tanh", point.weight_std, point.bias_std, found[-1], q=q)[0])
+    return np.array(found)
+
+
 def _plot_networks(config: Config, result: dict[str, np.ndarray], row) -> None:
     depth, lines = np.arange(1, config.depth + 1), ("ordered", "chaotic", "deep in chaos")
     quantities = {"lengths": "mean square q", "correlations": "correlation c", "curvature": "squared curvature"}
@@ -384,12 +399,13 @@ def _plot_networks(config: Config, result: dict[str, np.ndarray], row) -> None:
             p = POINTS[AT[name]]
             q = _length(p)
             chi = meanfield.gradient_gain("tanh", p.weight_std, p.bias_std, q=q)
-            fixed = {
-                "lengths": q, "correlations": meanfield.correlation_fixed_point("tanh", p.weight_std, p.bias_std),
-                "curvature": meanfield.curvature_map("tanh", p.weight_std, p.bias_std, 1.0, q=q)[1],
-                "stretch": math.log(chi) * depth + result["stretch"][AT[name], :, 0].mean() - math.log(chi),
-            }[quantity]  # fmt: skip
-            plotting.theory(ax, depth, np.broadcast_to(fixed, depth.shape), f"theory, σw = {p.weight_std}", index)
+            lines_of = {
+                "lengths": np.full(len(depth), q),
+                "correlations": _correlations_with_depth(p, q, len(depth)),
+                "curvature": _curvature_with_depth(p, q, result["curvature"][AT[name], :, 0].mean(), len(depth)),
+                "stretch": math.log(chi) * (depth - 1) + result["stretch"][AT[name], :, 0].mean(),
+            }
+            plotting.theory(ax, depth, lines_of[quantity], f"theory, σw = {p.weight_std}", index)
             plotting.measured(ax, depth, result[quantity][AT[name]], f"σw = {p.weight_std}", index)
         ax.set(xlabel="layer", ylabel=label, title=f"tanh, σb = 0.3: {label}")
     row[2].set_yscale("log")
