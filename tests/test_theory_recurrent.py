@@ -9,7 +9,9 @@ from gradjax.theory.recurrent import (
     chaos,
     error_wall,
     fold_biases,
+    gate_gain,
     log_gradient_bound,
+    memory_sensitivity,
     recurrent_exponent,
     steepest_slope,
 )
@@ -138,3 +140,18 @@ def test_no_chaos_below_the_transition_and_bad_arguments():
         log_gradient_bound("tanh", 0.0, 3)
     with pytest.raises(ValueError, match="steps=-1"):
         log_gradient_bound("tanh", 1.0, -1)
+
+
+def test_an_open_gate_keeps_the_gradient_and_a_closed_one_loses_it():
+    gains = [gate_gain(1.0, bias, 0.5) for bias in (-4.0, 0.0, 2.0, 4.0, 8.0)]
+    assert gains == sorted(gains) and gains[0] < 0.01 and 0.998 < gains[-1] < 1
+    assert gate_gain(2.0, 1.0, 0.0) == pytest.approx(1 / (1 + np.exp(-1)) ** 2)  # no inputs: h = 0
+
+
+def test_gates_and_memories_that_cannot_be():
+    with pytest.raises(ValueError, match="weight_std=-1"):
+        gate_gain(-1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="input_square=nan"):
+        gate_gain(1.0, 0.0, float("nan"))
+    with pytest.raises(ValueError, match="factor=1"):
+        memory_sensitivity(1.0)

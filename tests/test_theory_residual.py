@@ -8,6 +8,7 @@ from gradjax.theory.residual import (
     fixup_branch_scale,
     residual_growth,
     stable_branch_scale,
+    transformer_signals,
 )
 from gradjax.theory.shattering import (
     batchnorm_gradient_correlation,
@@ -154,3 +155,22 @@ def test_bad_batches_and_depths_are_refused():
         residual_gradient_correlation("relu", 1.0, -1)
     with pytest.raises(ValueError, match="correlation=2"):
         residual_gradient_correlation("relu", 1.0, 1, correlation=2)
+
+
+def test_tokens_of_a_transformer_collapse_unless_the_skip_is_strong():
+    signals = transformer_signals(64, 16, post=True)
+    assert signals.length == pytest.approx(np.ones(65)) and 1 - signals.correlation[-1] < 1e-10
+    strong = [1 - transformer_signals(depth, 16, post=True, skip=depth**0.5).correlation[-1] for depth in (16, 64, 256)]
+    assert min(strong) > 0.7 and np.ptp(strong) < 0.02
+    weak = transformer_signals(256, 16, branch=256**-0.5)
+    assert weak.length[-1] < 3 and weak.correlation[-1] < 0.4
+    # Xiong et al. (2020): the mean square of Pre-LN lies between 1 + l / 2 and 1 + 3 l / 2
+    blocks = np.arange(65)
+    length = transformer_signals(64, 16).length
+    assert (length >= 1 + blocks / 2).all() and (length <= 1 + 3 * blocks / 2).all()
+
+
+@pytest.mark.parametrize(("depth", "tokens", "word"), [(0, 4, "depth=0"), (3, 0, "tokens=0"), (2.5, 4, "depth=2.5")])
+def test_transformers_that_cannot_be(depth, tokens, word):
+    with pytest.raises(ValueError, match=word):
+        transformer_signals(depth, tokens)
