@@ -118,7 +118,7 @@ def _claims(run: Run, result: dict[str, np.ndarray]) -> list[Claim]:
 
 def _write(run: Run, environment: Mapping[str, Any], claims: list[Claim], result: dict[str, np.ndarray]) -> None:
     """Makes every file in memory, then writes them; the record comes last, so that it vouches for the others."""
-    files, words = _drawn(run, result)
+    files, words = _drawn(run, result, environment)
     files["npz"] = arrays.pack_arrays(result)
     preset_config = run.study.module.PRESETS[run.preset]
     record = make_record(run.study, run.preset, run.config, preset_config, environment, claims, result, words, files)
@@ -127,7 +127,7 @@ def _write(run: Run, environment: Mapping[str, Any], claims: list[Claim], result
     write_whole(run.path("json"), render_record(record))
 
 
-def _drawn(run: Run, result: dict[str, np.ndarray]) -> tuple[dict[str, bytes], str]:
+def _drawn(run: Run, result: dict[str, np.ndarray], environment: Mapping[str, Any]) -> tuple[dict[str, bytes], str]:
     """The figure as PNG and PDF, its numbers as CSV, and the figure in words."""
     import matplotlib
 
@@ -136,8 +136,10 @@ def _drawn(run: Run, result: dict[str, np.ndarray]) -> tuple[dict[str, bytes], s
         figure = run.study.module.plot(run.config, result)
         if type(figure).__name__ != "Figure":
             raise ValueError(f"plot(config, result) gave {type(figure).__name__}; expected a matplotlib Figure")
+        rest = {"csv": tables.figure_table(figure)}, tables.figure_in_words(figure)
+        plotting.stamp(figure, f"{environment['dtype']}, {environment['device']}")
         files = {suffix: _saved(figure, suffix) for suffix in METADATA}
-    return files | {"csv": tables.figure_table(figure)}, tables.figure_in_words(figure)
+    return files | rest[0], rest[1]
 
 
 def _saved(figure: "Figure", suffix: str) -> bytes:

@@ -77,7 +77,8 @@ def _array(value: Any) -> bool:
 
 
 def _environment(value: Any) -> bool:
-    return type(value["x64"]) is bool and _map(_text, _text)(value["versions"]) and all(map(_text, value))
+    words = _text(value["device"]) and _text(value["dtype"]) and all(map(_text, value))
+    return type(value["x64"]) is bool and words and _map(_text, _text)(value["versions"])
 
 
 PARTS: dict[str, Callable[[Any], bool]] = {
