@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.diagnosis.step import StepCase, rows_of
+from gradjax.diagnosis.step import StepCase, rows_of, updated
 
 
 class Adam(NamedTuple):
@@ -28,7 +28,7 @@ def adam_of(case: StepCase) -> Adam | None:
     if before is None or after is None:
         return None
     zero = jax.tree.map(jnp.zeros_like, case.gradient)
-    echo = _moments(case.optimizer.update(zero, case.update[1], case.params)[1])
+    echo = _moments(updated(case.optimizer, zero, case.update[1], case.params)[1])
     if echo is None:
         return None
     second = _decay(after.nu, echo.nu)
@@ -59,7 +59,7 @@ def _decay(before, after) -> float:
 
 def rate_of(case: StepCase) -> float:
     """The learning rate: its update over m̂ / √v̂ at a fresh state, where that is the gradient's sign."""
-    fresh = rows_of(case.optimizer.update(case.gradient, case.optimizer.init(case.params), case.params)[0])
+    fresh = rows_of(updated(case.optimizer, case.gradient, case.optimizer.init(case.params), case.params)[0])
     sizes = np.concatenate([np.abs(np.asarray(a, np.float64)).ravel() for a in fresh])
     return float(np.median(sizes[sizes > 0])) if np.any(sizes > 0) else 0.0
 

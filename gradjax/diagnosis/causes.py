@@ -14,6 +14,7 @@ CAUSES: dict[str, str] = {
     "precision": "true in float32, lost in float16 or bfloat16",
     "untaken where branch": "0 · ∞ from a branch that a `where` leaves out",
     "singular derivative": "√0 and its kin: finite value, infinite derivative",
+    "exploding gradient": "the gradient's norm grows until training breaks",
     "cut graph": "parameters that no gradient reaches",
     "input scale": "inputs far from size one",
     "saturation": "units that their biases hold where φ is flat",
@@ -25,7 +26,6 @@ CAUSES: dict[str, str] = {
     "attention logits": "attention frozen on one key",
     "learning rate": "above the stability limit of the preconditioned Hessian",
     "stale second moment": "Adam's second moment far behind the gradients",
-    "exploding gradient": "the gradient's norm grows until training breaks",
     "non-finite activation": "a NaN or an infinity made of finite numbers",
     "non-finite gradient": "the same on the way back",
 }

@@ -13,6 +13,7 @@ from gradjax.diagnosis.case import singular_values as values_of
 from gradjax.diagnosis.causes import OF_LAYERS, judged
 from gradjax.diagnosis.report import COLUMNS, Diagnosis
 from gradjax.diagnosis.rewriting import with_parameters
+from gradjax.diagnosis.step import updated
 from gradjax.numerics import is_inexact
 
 
@@ -141,7 +142,7 @@ def _updates(case: Case, optimizer) -> dict[str, np.ndarray]:
         return case.loss(forward([with_parameters(entry, own) for entry, own in pairs], case.x))
 
     gradient = jax.jit(jax.grad(value))(parameters)
-    updates, _ = optimizer.update(gradient, optimizer.init(parameters), parameters)
+    updates, _ = updated(optimizer, gradient, optimizer.init(parameters), parameters)
     squares = [np.zeros(depth_of(entry)) for entry in case.entries]
     for own, total in zip(updates, squares, strict=True):
         for leaf in own:

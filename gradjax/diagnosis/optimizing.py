@@ -10,7 +10,7 @@ import optax
 
 from gradjax.diagnosis.adam import adam_of, rate_of, refreshed
 from gradjax.diagnosis.report import Finding, Remedy
-from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of
+from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of, updated
 
 POWER_STEPS = 40
 TRIAL_STEPS = 30
@@ -117,8 +117,8 @@ def _steps(case: StepCase) -> tuple[list, float, str] | None:
         beta = adam.first_decay
         return scale, 2 * (1 + beta) / (1 - beta), f"Adam, 2 (1 + b1) / ((1 - b1) lambda) with b1 = {beta:.3g}"
     zero = jax.tree.map(jnp.zeros_like, case.gradient)
-    fresh, state = case.optimizer.update(case.gradient, case.optimizer.init(case.params), case.params)
-    echo = rows_of(case.optimizer.update(zero, state, case.params)[0])
+    fresh, state = updated(case.optimizer, case.gradient, case.optimizer.init(case.params), case.params)
+    echo = rows_of(updated(case.optimizer, zero, state, case.params)[0])
     g = np.concatenate([np.asarray(a, np.float64).ravel() for a in gradients])
     u = np.concatenate([np.asarray(a, np.float64).ravel() for a in rows_of(fresh)])
     e = np.concatenate([np.asarray(a, np.float64).ravel() for a in echo])
@@ -174,7 +174,7 @@ def _trial(case: StepCase) -> float:
     def one(_, carry):
         params, state = carry
         gradient = gradient_of(case.loss, params, case.batch)[1]
-        updates, state = case.optimizer.update(gradient, state, params)
+        updates, state = updated(case.optimizer, gradient, state, params)
         return optax.apply_updates(params, updates), state
 
     run = jax.jit(lambda carry: case.loss(jax.lax.fori_loop(0, TRIAL_STEPS, one, carry)[0], case.batch))

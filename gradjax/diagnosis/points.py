@@ -122,11 +122,10 @@ def made_safe(function: Callable, primitives: tuple[str, ...]) -> Callable:
 
 def _through(function, arguments, rule, primitives):
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    entered = {id(eqn) for eqn in closed.jaxpr.eqns if _holds(eqn, primitives)}
 
     def only_where_needed(eqn, inputs):
         # a call that holds nothing to replace keeps its own derivative
-        if id(eqn) not in entered and is_call(eqn) and not _holds(eqn, primitives):
+        if is_call(eqn) and not _holds(eqn, primitives):
             return bound(eqn, inputs)
         return rule(eqn, inputs)
 
@@ -135,8 +134,7 @@ def _through(function, arguments, rule, primitives):
 
 
 def _holds(eqn, primitives) -> bool:
-    inner = inner_of(eqn)
-    return inner is not None and any(e.primitive.name in primitives for e in equations(inner))
+    return any(e.primitive.name in primitives for inner in programs_of(eqn) for e in equations(inner))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class StepCase:
     @functools.cached_property
     def update(self) -> Any:
         """The optimizer's update and the state behind it."""
-        return self.optimizer.update(self.gradient, self.opt_state, self.params)
+        return updated(self.optimizer, self.gradient, self.opt_state, self.params)
 
     @functools.cached_property
     def woken_gradient(self):
@@ -41,6 +41,12 @@ class StepCase:
         drawn = iter(awake([leaf for leaf in leaves if is_inexact(leaf)], False))
         woken = structure.unflatten([next(drawn) if is_inexact(leaf) else leaf for leaf in leaves])
         return gradient_of(self.loss, woken, self.batch)[1]
+
+
+def updated(optimizer, gradient, state, params) -> tuple:
+    """The optimizer's update and its state behind it."""
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
+        return optimizer.update(gradient, state, params)
 
 
 def rows_of(tree) -> list:

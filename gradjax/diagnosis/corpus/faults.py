@@ -105,7 +105,7 @@ def _attention(rng) -> Patient:
 
 def _inserted(kind: str, cause: str, function: Callable, rng) -> Patient:
     """A layer without parameters put before or behind the Stack."""
-    _, layers = _network(rng)
+    _, layers = _network(rng, "relu")  # one program a kind and place
     place = (1, 2)[int(rng.integers(2))]
     row = 1 if place == 1 else LAST + 1
     return Patient(kind, cause, (row,), subject(rng, [*layers[:place], Partial(function), *layers[place:]]))

@@ -22,6 +22,7 @@ from gradjax.diagnosis.corpus.patients import (
     seed_of,
     subject,
 )
+from gradjax.diagnosis.step import updated
 from gradjax.initializers import normal
 from gradjax.networks import deep, mlp, transformer
 
@@ -82,7 +83,7 @@ def _fit(layers, x, target):
 
     def one(carry, _):
         layers, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(layers), state, layers)
+        updates, state = updated(optimizer, jax.grad(loss)(layers), state, layers)
         return (optax.apply_updates(layers, updates), state), None
 
     return jax.lax.scan(one, (layers, optimizer.init(layers)), None, length=400)[0][0]

@@ -1,6 +1,7 @@
 """Training steps, faulty and healthy: a small regression with token ids, targets in a dictionary, and an optimizer."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import optax
 
 from gradjax.diagnosis.corpus.patients import Patient
+from gradjax.diagnosis.step import updated
 
 TOKENS, SIZE, EXAMPLES = 20, 32, 24
 
@@ -70,7 +72,7 @@ def _adam(rng) -> Patient:
 
 def warmed(rng, optimizer, params: dict, steps: int = 50, size: float = 1.0):
     """The optimizer's state after some steps with gradients of this size times those of the batch at hand."""
-    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    state, update = optimizer.init(params), jax.jit(partial(updated, optimizer))
     gradient = jax.grad(loss)(params, batch(rng))
     for _ in range(steps):
         noisy = jax.tree.map(
