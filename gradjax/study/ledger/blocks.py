@@ -34,6 +34,8 @@ SHATTERING = (
         (S, "line, he: distance 1/8")),
     Row("24 ReLU layers, Glorot's weights, biases: 0.982 at inputs 1/64 apart", "Balduzzi et al. 2017", 0.982,
         (S, "line, glorot: distance 1/64"), digits=0.005),
+    Row("50 ReLU layers train from looks-linear weights (test accuracy at least 1/2)", "Balduzzi et al. 2017", 0.5,
+        ("initializations_compared", "ReLU: looks linear trains"), relation=">="),
 )  # fmt: skip
 
 NORMALIZATION = (

@@ -105,4 +105,7 @@ INITIALIZATION = (
         (T, "orthogonal: time"), relation="<="),
     Row("a step is stable up to 2/λ (loss with the half): there an error keeps its size", "textbook", 1.0,
         ("gradients_in_a_simple_model", "across, at")),
+    Row("a sigmoid layer of weights 1 divides the gradient by 4", "folklore", 0.25, (G, "sigmoid, weight 1"),
+        note="only where every pre-activation is 0; a wide random network loses more",
+        outside=(G, "slope: sigmoid, σw = 1", -math.log(4))),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from gradjax.study.ledger.rows import Row
 D = "dynamical_isometry"
 J = "jacobian_spectrum_with_depth"
 L = "lyapunov_spectrum"
+T = "trainable_depth"
 W = "error_wall"
 Z = "clipping_and_smoothness"
 
@@ -41,6 +42,8 @@ ISOMETRY = (
         (D, "density: hard tanh, orthogonal, depth 64"), log=True),
     Row("delta-orthogonal convolutions keep every gradient's size", "Xiao et al. 2018", 0.0, (D, "convolutions"),
         log=True, digits=1e-6),
+    Row("orthogonal tanh networks learn faster than Gaussian ones (here 64 layers: fewer steps)",
+        "Pennington et al. 2017", 1.0, (T, "orthogonal: faster"), relation=">="),
 )  # fmt: skip
 
 RECURRENT = (
