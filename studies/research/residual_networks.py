@@ -361,7 +361,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     left.set(xscale="log", yscale="symlog", xlabel="blocks L", ylabel="ln growth of the squared gradient")
     left.set_title(f"x + a F(x), {config.seeds} networks, width {config.width}")
     handles = [line for line in left.lines if str(line.get_label()).startswith("theory")]
-    left.legend(handles=handles, loc="upper left", fontsize=7)
+    left.legend(handles=handles, loc="lower left", fontsize=7)
     for index, name in enumerate(("Post-LN", "Pre-LN", "DeepNorm")):
         logs = result["weights"][AT[name]] / 2
         last = np.exp(np.stack([logs[d, :, n - 1] for d, n in enumerate(depth)], axis=1))
@@ -370,7 +370,8 @@ def plot(config: Config, result: dict[str, np.ndarray]):
         signal = np.exp((result["signals"][AT[name], -1] - result["signals"][AT[name], -1][:, -1:]) / 2)
         plotting.measured(right, blocks, signal[:, :-1], f"measured: {name}", index)
     plotting.theory(middle, depth, np.ones(len(depth)), "Post-LN: constant", 0)
-    plotting.theory(middle, depth, (depth / depth[0]) ** -0.5, "Pre-LN: 1 / √L", 1)
+    law = transformer_signals(int(depth[-1]), TOKENS).length[depth]
+    plotting.theory(middle, depth, np.sqrt(law[0] / law), "Pre-LN: 1 / √(mean square), about 1 / √L", 1)
     middle.set(
         xscale="log", yscale="log", xlabel="blocks L", ylabel="gradient of the last block, by that at the least L"
     )
