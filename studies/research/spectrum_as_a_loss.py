@@ -11,20 +11,23 @@ mean square of these logarithms should train a network that starts vanished, whe
     math: λ_i = (1/L) ∑_l ln |(R_l)_ii|
     code: penalty = flossing_penalty(links, state, DIRECTIONS)
 
-Here: a deep tanh network on scikit-learn's digits, and a recurrent tanh network on delayed copy (say the number that
-came some steps ago); each starts vanishing, exploding, or, the control, from orthogonal weights, where the penalty has
-little to mend. Each is trained with nothing, behind a clip by global norm, and with the penalty added and the clip. The
-directions' stretches come from a running QR; they are not the singular values of the product, from which they differ by
-some nats in all, but their mean over the layers has the same limit. That keeps the derivative cheap.
+Here: a deep tanh network and a deep autoencoder on scikit-learn's digits, and recurrent tanh networks on delayed copy
+(say the number that came some steps ago) and on temporal order (in which order did two symbols come, long ago?); each
+starts vanishing, exploding, or, the control, from orthogonal weights, where the penalty has little to mend. Each is
+trained with nothing, behind a clip by global norm, and with the penalty added and the clip. The directions' stretches
+come from a running QR, for it is these that the penalty holds: they are not the singular values of the product, from
+which they differ by some nats in all, but their mean over the layers has the same limit, and their derivative is cheap.
 
 Predict: the deep network starts with a gradient that shrinks to a half in every layer. Which of the three ways teaches
 it anything?
 
 Look: only the penalty: a test accuracy of {deep: the penalty trains:.2f} and more, where nothing and the clip stay at
-guessing; and the vanished recurrent network learns to remember with it alone. It is no cure for an explosion: from
-exploding weights the clip alone does better than the clip with this penalty, in both networks.
+guessing. So with the vanished autoencoder, whose error falls to {autoencoder: the penalty trains:.2f}, and with the
+recurrent networks, which learn to remember, and to order, with it alone. It is no cure for an explosion: from exploding
+weights the clip with this penalty does worse than the clip alone, in all four.
 
-Reference: Engelken (2023), Gradient flossing, arXiv:2312.17306, who trains recurrent networks so.
+Reference: Engelken (2023), Gradient flossing, arXiv:2312.17306, who trains recurrent networks so; Hochreiter,
+Schmidhuber (1997), for temporal order; Hinton, Salakhutdinov (2006), whose deep autoencoder needed pretraining.
 """
 
 import dataclasses
@@ -45,16 +48,20 @@ from gradjax.layers import at_each_step, dense, initial_state, over_time, recurr
 from gradjax.lyapunov import log_growths
 from gradjax.networks import mlp
 from gradjax.study import Claim, plotting
-from gradjax.tasks import delayed_copy, digits
+from gradjax.tasks import delayed_copy, digits, temporal_order
 from gradjax.training import accuracy, cross_entropy, predict
 
 ORDER = 25
 STARTS = ("vanishing", "exploding", "orthogonal")  # the last is the control
-WEIGHT_STDS = {"deep": (0.6, 2.0, 1.0), "recurrent": (0.3, 2.0, 1.0)}  # σw, by start
+WEIGHT_STDS = {"deep": (0.6, 2.0, 1.0), "autoencoder": (0.6, 2.0, 1.0)}  # σw, by start
+WEIGHT_STDS |= {"recurrent": (0.3, 2.0, 1.0), "order": (0.3, 2.0, 1.0)}
+CODE = 8  # numbers that the autoencoder passes a digit through
 WAYS = {"nothing": (1e9, 0.0), "clip": (1.0, 0.0), "penalty and clip": (1.0, 1.0)}  # threshold, part of the weight
 DIRECTIONS = 12  # at least as many as numbers that the recurrent network must hold
 TRAINED, GUESSING = 0.5, 0.25  # test accuracy
 COPIED, FORGOTTEN = 0.5, 0.8  # mean squared error; always answering 0 has 1
+ORDERED, UNORDERED = 0.75, 0.4  # test accuracy; knowing nothing has 0.25, one of the two symbols 0.5
+REBUILT, BLANK = 0.85, 0.95  # squared error of the autoencoder; always answering the mean digit has 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,19 +92,23 @@ class Config:
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(depth=20, steps=160), "full": Config()}
+PRESETS = {"quick": Config(depth=20, delay=6, steps=120), "full": Config()}
 PLANTS = {  # no penalty acts; every network starts orthogonal; every one starts vanished
-    "no_penalty": ("deep: the penalty trains", "recurrent: the penalty remembers", "stretches: opened"),
-    "all_orthogonal": ("deep: a clip does not", "recurrent: a clip does not"),
-    "all_vanishing": ("control: trains without", "control: remembers without"),
-}
+    "no_penalty": ("deep: the penalty trains", "autoencoder: the penalty trains", "recurrent: the penalty remembers",
+                   "order: the penalty orders", "stretches: opened"),
+    "all_orthogonal": ("deep: a clip does not", "autoencoder: a clip does not", "recurrent: a clip does not",
+                       "order: a clip does not"),
+    "all_vanishing": ("control: trains without", "control: rebuilds without", "control: remembers without",
+                      "control: orders without"),
+}  # fmt: skip
 
 
 def compute(config: Config) -> dict[str, np.ndarray]:
     """Both networks' losses, results and stretches before and after, axes (start, way, seed, …)."""
     data = digits(seed=config.seed, dtype=jnp.float32)
     found = {}
-    for name, make in (("deep", _deep), ("recurrent", _recurrent)):
+    makers = {"deep": _deep, "autoencoder": _autoencoder, "recurrent": _recurrent, "order": _order}
+    for name, make in makers.items():
         program = jax.jit(functools.partial(_train, make, dataclasses.replace(config, seed=0)))
         keys = jax.random.split(jax.random.key(config.seed), config.seeds)
         same = {"all_orthogonal": 2, "all_vanishing": 0}.get(config.plant)
@@ -125,6 +136,49 @@ def _deep(config: Config, start, key, data):
         return [layers[1]], layers[0](row)
 
     return layers, loss, chain, lambda layers: accuracy(predict(layers, data.test_x), data.test_y), config.rate
+
+
+def _autoencoder(config: Config, start, key, data):
+    """The same of a deep autoencoder of digits; it is judged by its error on new ones, 1 for their mean."""
+    half = [config.width] * (config.depth // 2 - 1)
+    sizes = [64, *half, CODE, *half, 64]
+    layers = _by_start("autoencoder", start, lambda kernel: mlp(key, sizes, "tanh", kernel))
+
+    def error(layers, x):
+        return jnp.sum((predict(layers, x) - x) ** 2) / jnp.sum(x**2)
+
+    def loss(layers, key):
+        return error(layers, data.train_x[jax.random.randint(key, (config.batch,), 0, len(data.train_x))])
+
+    def chain(layers, key):
+        row = data.train_x[jax.random.randint(key, (), 0, len(data.train_x))]
+        return layers[1:-1], layers[0](row)
+
+    return layers, loss, chain, lambda layers: error(layers, data.test_x), config.rate
+
+
+def _order(config: Config, start, key, data):
+    """The same of a recurrent network on temporal order; it is judged by its accuracy on new sequences."""
+    cell_key, readout_key, test_key = jax.random.split(key, 3)
+    length = 2 * config.delay + 4
+
+    def made(kernel):
+        cell = recurrent(cell_key, "rnn", config.width, 6, kernel_init=kernel)
+        return [over_time(cell), dense(readout_key, config.width, 4)]
+
+    def loss(layers, key):
+        x, y = temporal_order(key, config.batch, length)
+        return cross_entropy(predict(layers, x), y)
+
+    def chain(layers, key):
+        (cell,) = layers[0].args
+        return [unroll(cell, temporal_order(key, 1, length)[0][0])], initial_state(cell)
+
+    def judged(layers):
+        x, y = temporal_order(test_key, 256, length)
+        return accuracy(predict(layers, x), y)
+
+    return _by_start("order", start, made), loss, chain, judged, config.recurrent_rate
 
 
 def _recurrent(config: Config, start, key, data):
@@ -167,7 +221,7 @@ def _train(make, config: Config, start, way, key, data):
         layers, (batch_key, input_key) = rebuild(theta), jax.random.split(key)
         task = loss(layers, batch_key)
         links, state = chain(layers, input_key)
-        penalty = flossing_penalty(links, state, DIRECTIONS)
+        penalty = flossing_penalty(links, state, min(DIRECTIONS, CODE) if make is _autoencoder else DIRECTIONS)
         return task + config.weight * part * penalty, task
 
     optimizer = optax.chain(clip_by_global_norm(threshold), optax.sgd(rate, momentum=0.9))
@@ -186,8 +240,9 @@ def _train(make, config: Config, start, way, key, data):
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     """What was reached stands two standard errors over seeds on the unfavourable side."""
-    deep, copy = result["deep_result"], result["recurrent_result"]  # (start, way, seed)
-    (low, high), (least, most) = _bounds(deep), _bounds(copy)
+    (low, high), (code_least, code_most), (least, most), (order_low, order_high) = (
+        _bounds(result[f"{name}_result"]) for name in WEIGHT_STDS
+    )  # (start, way)
     open_before, open_after = (
         np.abs(result[f"deep_{when}"][0, 2, :, :DIRECTIONS]).mean() for when in ("before", "after")
     )
@@ -200,6 +255,18 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "its stretches end at {measured:.2f} of where they began, in the mean of their sizes"),
         ("control: trains without", low[2, 1], ">=", TRAINED,
          "from orthogonal weights a clip suffices: a test accuracy of at least {measured:.2f}"),
+        ("autoencoder: a clip does not", code_least[0, :2].min(), ">=", BLANK,
+         "the vanished deep autoencoder keeps an error of at least {measured:.2f} with nothing or a clip"),
+        ("autoencoder: the penalty trains", code_most[0, 2], "<=", REBUILT,
+         "with the penalty its error falls to at most {measured:.2f}"),
+        ("control: rebuilds without", code_most[2, 1], "<=", REBUILT,
+         "from orthogonal weights a clip suffices: an error of at most {measured:.2f}"),
+        ("order: a clip does not", order_high[0, :2].max(), "<=", UNORDERED,
+         "on temporal order the vanished network reaches at most {measured:.2f} with nothing or a clip"),
+        ("order: the penalty orders", order_low[0, 2], ">=", ORDERED,
+         "with the penalty it reaches a test accuracy of at least {measured:.2f}"),
+        ("control: orders without", order_low[2, 1], ">=", UNORDERED,
+         "from orthogonal weights behind a clip it reaches at least {measured:.2f}"),
         ("recurrent: a clip does not", least[0, :2].min(), ">=", FORGOTTEN,
          "the vanished recurrent network keeps an error of at least {measured:.2f} with nothing or a clip"),
         ("recurrent: the penalty remembers", most[0, 2], "<=", COPIED,
@@ -221,10 +288,10 @@ def _bounds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def plot(config: Config, result: dict[str, np.ndarray]):
     """Losses by start and way, and the stretches before and after, of both networks."""
     title = "A penalty on the stretches opens the path that a clip cannot"
-    fig, axes = plotting.figure(2, 4, title, width=14.0, height=6.8)
-    for row, (name, words) in enumerate(
-        (("deep", "deep tanh network, digits"), ("recurrent", "recurrent, delayed copy"))
-    ):
+    fig, axes = plotting.figure(4, 4, title, width=14.0, height=13.0)
+    tasks = {"deep": "deep network, digits", "autoencoder": "deep autoencoder, digits"}
+    tasks |= {"recurrent": "recurrent, delayed copy", "order": "recurrent, temporal order"}
+    for row, (name, words) in enumerate(tasks.items()):
         for column, start in enumerate(STARTS):
             ax = axes[row, column]
             for way, label in enumerate(WAYS):
@@ -244,7 +311,7 @@ def _plot_stretches(ax, name: str, result) -> None:
     ax.plot(count, np.median(result[f"{name}_before"][0, 0], axis=0), color="grey", marker=".", label="before training")
     for way, label in enumerate(WAYS):
         plotting.measured(ax, count, result[f"{name}_after"][0, way], f"after: {label}", way)
-    ax.axvline(DIRECTIONS + 0.5, color="grey", linestyle=":", linewidth=0.8)
+    ax.axvline(min(DIRECTIONS, len(count)) + 0.5, color="grey", linestyle=":", linewidth=0.8)
     ax.set(xlabel="direction", ylabel="mean ln stretch a layer", title="vanishing: stretches")
     ax.legend(fontsize=6.5)
 
