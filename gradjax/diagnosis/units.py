@@ -40,7 +40,10 @@ def recognized(entries, states) -> list[Unit | None]:
         states: shape and dtype of the activation that enters each (without depth or batch axis).
     """
     layers = [replace(_slice(entry), mapped=False) for entry in entries]
-    units = [_as_unit(layer, h) for layer, h in zip(layers, states, strict=True)]
+    tied = [
+        isinstance(entry, Stack) and any(entry.tied or ()) for entry in entries
+    ]  # through time: no depth of its own
+    units = [None if t else _as_unit(layer, h) for layer, h, t in zip(layers, states, tied, strict=True)]
     for index, unit in enumerate(units):
         if unit is not None and unit.activation is ACTIVATIONS["linear"] and not isinstance(entries[index], Stack):
             units[index] = _with_following(unit, layers[index + 1 :])
