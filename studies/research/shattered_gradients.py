@@ -350,7 +350,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
         plotting.measured(line, np.array(APART) / 64, result["line"][row], f"measured: {name}", row)
     line.set(xscale="log", xlabel="distance of the two inputs", ylabel="correlation of the slopes dy/dx")
     line.set_title(f"one input, {config.line_depth} layers of {config.line_width}")
-    line.legend(loc="center left", fontsize=7)
+    line.legend(loc=(0.01, 0.13), fontsize=6.5)
     handles = [item for item in left.lines if str(item.get_label()) in (*LAYERS, "quoted: 2^-L")]
     fig.legend(handles=[*handles, middle.lines[-1]], loc="outside lower center", ncols=7)
     return fig
