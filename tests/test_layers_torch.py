@@ -166,8 +166,8 @@ def normalized_residual():
 
     def read(m):
         weight = m.outer.parametrizations.weight
-        return [{"kernel": m.inner.weight.grad.T, "bias": m.inner.bias.grad},
-                {"direction": weight.original1.grad.T, "gain": weight.original0.grad[:, 0], "bias": m.outer.bias.grad}]  # fmt: skip
+        by_direction = {"direction": weight.original1.grad.T, "gain": weight.original0.grad[:, 0]}
+        return [{"kernel": m.inner.weight.grad.T, "bias": m.inner.bias.grad}, by_direction]
 
     return layers, jax.random.normal(KEY, (5,), jnp.float64), Net(), read
 
@@ -192,7 +192,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(name, x64):
     weigh = np.cos(np.arange(theirs.numel())).reshape(theirs.shape)
     (theirs * torch.tensor(weigh)).sum().backward()
     ours = layer_gradients(lambda y: jnp.sum(y * jnp.asarray(weigh)), layers, x)
-    found = [p for p in _parameters(ours)]
+    found = _parameters(ours)
     for expected in read(module):
         match = next(p for p in found if all(n in p and p[n] is not None for n in expected)
                      and all(p[n].shape == tuple(g.shape) for n, g in expected.items()))  # fmt: skip
