@@ -35,6 +35,7 @@ def diagnose_step(
     Raises:
         ValueError: a loss that is no real scalar; no floating parameter; names of another number.
 
+    >>> import jax.numpy as jnp
     >>> found = diagnose_step(lambda w, x: jnp.sum(jnp.where(x > 0, jnp.log(x * w), 0.0)), 2.0, jnp.array([0.0, 1.0]))
     >>> print(found.cause)
     untaken where branch
