@@ -224,12 +224,13 @@ def test_the_phase_diagram_is_the_single_points(name):
     assert seen >= 5
 
 
-def test_a_phase_diagram_of_ten_thousand_points_takes_seconds():
+@pytest.mark.parametrize("name", ["tanh", "hard_tanh", "erf"])
+def test_a_phase_diagram_of_ten_thousand_points_takes_seconds(name):
     weights, biases = np.linspace(0.2, 4, 100), np.linspace(0, 2, 100)
-    phase_diagram("tanh", weights[:2], biases[:2])
-    start = time.perf_counter()
-    diagram = phase_diagram("tanh", weights, biases)
-    assert time.perf_counter() - start < 5
+    phase_diagram(name, weights[:2], biases[:2])
+    start = time.process_time()  # of all threads: on a machine that is shared the wall clock tells about the others
+    diagram = phase_diagram(name, weights, biases)
+    assert time.process_time() - start < 5
     assert np.isfinite(diagram.gain).all()
     # the phase boundary: chi_1 passes 1 exactly where c* leaves 1
     assert ((diagram.correlation == 1) == (diagram.gain <= 1)).all()
