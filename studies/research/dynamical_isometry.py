@@ -167,7 +167,9 @@ def _convolutions(config: Config) -> np.ndarray:
     keys = jax.random.split(jax.random.key(config.seed), 8)
     kernel_init = INITIALIZERS["he_normal" if config.plant == "deeper" else "delta_orthogonal"]
     layers = [convolution(key, 8, 8, taps=(3, 3), kernel_init=kernel_init) for key in keys]
-    return np.linalg.svd(input_output_jacobian(layers, jnp.ones((4, 4, 8))).reshape(128, 128), compute_uv=False)
+    return np.linalg.svd(
+        input_output_jacobian(layers, jnp.ones((4, 4, 8), jnp.float32)).reshape(128, 128), compute_uv=False
+    )
 
 
 def _planted(plant: str, network: Network) -> tuple[int, bool, int]:

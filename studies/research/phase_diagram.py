@@ -222,7 +222,9 @@ def _fading(keys, channels: tuple[int, ...], std):
             convolution(k, fan_in, fan_out, activation="relu", taps=(3, 3), kernel_init=normal(1.0), dtype=jnp.float32)
             for k, (fan_in, fan_out) in zip(above, itertools.pairwise(channels), strict=True)
         ]
-        x, readout = (jax.random.normal(k, (4, 4, n)) for k, n in ((start, channels[0]), (end, channels[-1])))
+        x, readout = (
+            jax.random.normal(k, (4, 4, n), jnp.float32) for k, n in ((start, channels[0]), (end, channels[-1]))
+        )
         # linear in every kernel, as long as no gate turns: the deviation comes in behind
         back = jax.vjp(lambda x: functools.reduce(lambda h, layer: layer(h) * std, layers, x), x)[1](readout)[0]
         return jnp.log(jnp.mean(back**2) / jnp.mean(readout**2))
