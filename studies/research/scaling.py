@@ -12,13 +12,13 @@ Prediction: 0 collective operations in the compiled program; the same bytes from
 of a cell, as XLA counts them, do not depend on the number of devices, and most of them are its matrix products.
 Control: a program that adds one number over all devices does have a collective operation.
 
-On paper, a TPU pod slice of N chips. A v5e does P = 197 Tflop/s in bfloat16, P / 6 = 33 in the six passes of `highest`
-that Jacobians need, and, by our estimate, 6 on the units that draw normals, some 100 operations each. A cell of depth
-L, width n and b rows takes 2 L b n² operations for its products and draws L n² normals: below b = 275 rows the draws
-are the limit. Nothing goes between chips; a block's results (kilobytes a cell) go by the hosts' network to process 0: at
-10 GB/s a thousand chips may each return 10 MB a second. The limits are (1) process 0, which syncs a file for each chunk
-(5 ms: 200 a second); (2) the slowest block of each round, where some cells stop early; (3) the last round: C cells in
-blocks of 128 fill at most C / 128 chips.
+On paper, a TPU pod slice of N chips. A v5e does P = 197 Tflop/s in bfloat16, P / 6 = 33 in the six passes of
+`highest` that Jacobians need, and, by our estimate, 6 on the units that draw normals, some 100 operations each. A
+cell of depth L, width n and b rows takes 2 L b n² operations for its products and draws L n² normals: below b = 275
+rows the draws are the limit. Nothing goes between chips; a block's results (kilobytes a cell) go by the hosts'
+network to process 0: at 10 GB/s a thousand chips may each return 10 MB a second. The limits are (1) process 0, which
+syncs a file for each chunk (5 ms: 200 a second); (2) the slowest block of each round, where some cells stop early;
+(3) the last round: C cells in blocks of 128 fill at most C / 128 chips.
 
 Here: virtual CPU devices, as many as there are cores, each count in a process of its own; on the device that runs the
 study, blocks of 1 to 256 cells. Times are the best of some rounds; no claim rests on them.
@@ -64,7 +64,7 @@ class Config:
     """Layers of a cell."""
     width: int = 64
     """Units a layer; the activation has as many rows."""
-    rounds: int = 5
+    rounds: int = 3
     """Times that each timing is repeated; the best counts."""
     seed: int = 0
     """Of the sweep."""
@@ -119,6 +119,7 @@ def child(count: int, plain: str) -> None:
 
 def _in_a_process(config: Config, count: int) -> dict:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(count)}
+    environment["JAX_ENABLE_X64"] = str(jnp.ones(()).dtype == jnp.float64)
     environment.setdefault("NPROC", "16")  # devices that share few threads can wait for each other for ever
     command = [sys.executable, "-c", CHILD, __file__, str(count), json.dumps(dataclasses.asdict(config))]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True)
@@ -202,7 +203,7 @@ def _timed_block(config: Config, lanes: int) -> list[float]:
 
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
-    """Work and bits; a hundredth is left for what XLA counts once a block rather than once a cell."""
+    """A hundredth is left for what XLA counts once a block rather than once a cell."""
     counts, work = ", ".join(map(str, result["devices"])), result["operations"]
     alone = "gradjax.sweep: a block's program does not know how many devices there are"
     part = "a product of n³ pairs, 2 operations each, beside n² draws of some 100: 1 + 50 / n, and as much for the rest"
@@ -233,9 +234,10 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     figure, axes = plotting.figure(1, 2, "A sweep's throughput over devices and over the cells that run side by side")
     count, rate = result["devices"], 1 / result["seconds_wall"]
     left, right = axes[0]
+    shared = f"Devices that share cores: efficiency {rate[-1] / rate[0] / count[-1] * count[0]:.2f} on {count[-1]}"
     plotting.theory(left, count, rate[0] * count, "as many times one device", 0)
     plotting.measured(left, count, rate[None], "measured", 0)
-    left.set(xlabel="virtual CPU devices", ylabel="cells per second", title="Devices that share this machine's cores")
+    left.set(xlabel="virtual CPU devices", ylabel="cells per second", title=shared)
     left.set_xticks(count)
     left.set_ylim(bottom=0)
     for index, label in enumerate(("sweep", "its matrix products alone")):
