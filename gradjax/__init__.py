@@ -18,6 +18,7 @@ from gradjax import layers as layers
 from gradjax import networks as networks
 from gradjax import products as products
 from gradjax import spectra as spectra
+from gradjax import sweep as sweep
 from gradjax import tasks as tasks
 from gradjax import theory as theory
 from gradjax import training as training
