@@ -132,8 +132,8 @@ def block_of(norm):
 
         def read(m):
             q, k, v = module.self_attn.in_proj_weight.grad.chunk(3)
-            return [{"query": q.T, "key": k.T, "value": v.T, "out": module.self_attn.out_proj.weight.grad.T,
-                     "in": module.linear1.weight.grad.T, "in_bias": module.linear1.bias.grad}]  # fmt: skip
+            mixed = {"query": q.T, "key": k.T, "value": v.T, "out": module.self_attn.out_proj.weight.grad.T}
+            return [mixed, {"in": module.linear1.weight.grad.T, "in_bias": module.linear1.bias.grad}]
 
         return [layer], jax.random.normal(KEY, (tokens, width), jnp.float64), One(), read
 
