@@ -167,8 +167,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     def error(samples) -> float:
         return 4 * float(samples.std(ddof=1)) / len(samples) ** 0.5
 
-    # (|gradient| |h|) of the last block, at the greatest depth over that at the least
-    pre_last = (last[0, -1] + signal_last[0, -1]) - (last[0, 0] + signal_last[0, 0])
+    # the power of |h| that the last block's gradient follows, from the least depth to the greatest
+    pre_last = (last[0, -1] - last[0, 0]) / (signal_last[0, -1] - signal_last[0, 0])
     post_last, factor = (last[1, -1] - last[1, 0]) / span, -ratio[1, -1] / (deepest - 1)
     flat = ratio[2, -1]
     return [
@@ -176,8 +176,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
               f"Pre-LN: the first of {deepest} blocks gets {{measured:.1f}} times the last one's gradient"),
         Claim("pre: as the signal grows", same.mean(), 0.0, error(same) + 0.2, xiong,
               statement="gradient times signal: in the first quarter e^{measured:.2f} times that in the last"),
-        Claim("pre: last block", pre_last.mean(), 0.0, error(pre_last) + 0.2, xiong,
-              statement="Pre-LN: the last block's gradient times its signal changes with depth by e^{measured:.2f}"),
+        Claim("pre: last block", pre_last.mean(), -1.0, error(pre_last) + 0.2, xiong,
+              statement="Pre-LN: the last block's gradient goes with its signal to the power {measured:.2f}"),
         Claim("post: factor a block", float(np.exp(factor.mean())), 1.0, error(factor) + 0.02, xiong,
               statement="Post-LN: going back a block divides the gradient by {measured:.3f}, not by (3/2)^½ = 1.22"),
         Claim("post: last block", post_last.mean(), 0.0, error(post_last) + 0.1, xiong,
@@ -211,6 +211,8 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     left.set_title("who gets the larger gradient")
     left.legend()
     middle.set(xscale="log", yscale="log", xlabel="blocks", ylabel="gradient of the first over that of the last")
+    middle.set_xticks(depths, [str(depth) for depth in depths], minor=False)
+    middle.minorticks_off()
     middle.set_title("with depth")
     middle.legend()
     for index, name in enumerate(MIXING):
