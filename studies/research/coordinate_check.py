@@ -36,7 +36,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.tree_util import Partial
 
 import gradjax.study
@@ -141,9 +140,8 @@ def _sizes(keys, scalings, gain, width: int, depth: int, first: tuple[int, int])
         a, behind = deeper**branch, RATE * wider**rate
         rates = {"in": RATE, "hidden": behind * deeper**rate_by_depth, "out": behind}
         grads = jax.grad(lambda p: run(_layers(p, a), x)[0])(parameters)
-        optimizer = optax.scale_by_adam(eps=1e-20)  # gradients of wide networks are smaller than the usual 1e-8
-        updates = optimizer.update(grads, optimizer.init(parameters))[0]
-        moved = jax.tree.map(lambda p, u, r: p - r * u, parameters, updates, rates)
+        # Adam's first step: both of its means are the gradient's own, g / √g²
+        moved = jax.tree.map(lambda p, g, r: p - r * jnp.sign(g), parameters, grads, rates)
         (before, was), (after, now) = (_through(p, a, x) for p in (parameters, moved))
         signal = jax.grad(lambda h: run(_layers(parameters, a)[1:], h)[0])(x @ parameters["in"])
         return jnp.stack([_log_rms(v) for v in (before, signal, after - before, now - was)])
