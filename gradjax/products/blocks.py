@@ -22,6 +22,7 @@ from gradjax.products.pivoted import HIGHEST, Graded
 from gradjax.products.wide import Wide
 
 LONGEST = 64
+PANEL = 64  # columns that are divided out at once
 SAMPLES = 8  # of the rows of an inverse: tells the lengths of its columns within a half
 CAUTION = 6.0  # over the rounding seen: one vector is a sample
 SHIFT = (
@@ -113,13 +114,29 @@ def _askew(left: Array, signs: Array, squares: Array) -> Array:
 
 def _cholesky_qr(block: Array, first: Array) -> tuple[Array, Array]:
     """A = Q · R with R from the Gram matrix: right while A's condition number is below 1 / sqrt(eps)."""
-    gram = jnp.matmul(block.T, block, precision=HIGHEST)
+    turned = lax.optimization_barrier(block.T)  # a product with its left side read across takes twice as long on a CPU
+    gram = jnp.matmul(turned, block, precision=HIGHEST)
     squares = jnp.diagonal(gram)
     # past the rank a pivot is rounding of either sign; a larger diagonal there leaves the rows above as they are
     lift = jnp.where(first & (squares > 0), SHIFT * float(jnp.finfo(block.dtype).eps) * squares, 1 + squares)
     lower = lax.linalg.cholesky(gram + jnp.diag(lift), symmetrize_input=False)
-    left = lax.linalg.triangular_solve(lower, block, left_side=False, lower=True, transpose_a=True)
-    return left, lower.T
+    return _over_triangle(block, lower.T), lower.T
+
+
+def _over_triangle(block: Array, triangle: Array) -> Array:
+    """block · triangle⁻¹, a panel of columns after the other: matrix products are faster than one large solve."""
+    size = triangle.shape[0]
+    if size < 2 * PANEL:
+        return lax.linalg.triangular_solve(triangle, block, left_side=False, lower=False)
+    solved = []
+    for start in range(0, size, PANEL):
+        panel = slice(start, min(start + PANEL, size))
+        rest = block[:, panel]
+        if solved:
+            before = jnp.concatenate(solved, axis=1)
+            rest = rest - jnp.matmul(before, triangle[:start, panel], precision=HIGHEST)
+        solved.append(lax.linalg.triangular_solve(triangle[panel, panel], rest, left_side=False, lower=False))
+    return jnp.concatenate(solved, axis=1)
 
 
 def _householder_qr(block: Array, first: Array) -> tuple[Array, Array]:

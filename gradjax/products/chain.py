@@ -43,19 +43,20 @@ class Orders(NamedTuple):
     rank: Array
     stops: Array
     slots: Array
+    end: Array  # how many layers to go through
 
 
-def graded_products(segments: list[Segment], ranks: Array, plan: Plan) -> list[Graded]:
+def graded_products(segments: list[Segment], ranks: Array, plan: Plan, really: Array | bool = True) -> list[Graded]:
     """The graded product after each wanted depth: one stack of them for every segment that holds any.
 
-    ranks: (depth,), what the zero pattern allows each prefix.
+    ranks: (depth,), what the zero pattern allows each prefix. really: else no layer is looked at, and zeros come back.
     """
     product, found = pivoted.identity(segments[0].stack.shape[-1], segments[0].stack.dtype), []
     for index, segment in enumerate(segments):
         rank = ranks[segment.start : segment.start + segment.stack.shape[-3]]
         product = _fitted(product, segment.stack.shape[-1], rank[0])
         places = (jnp.asarray(table, jnp.int32) for table in (segment.stops, segment.slots))
-        orders = Orders(segment.stack, rank, *places)
+        orders = Orders(segment.stack, rank, *places, end=jnp.where(really, segment.stack.shape[-3], 0))
         product, kept = _run(product, orders, len(segment.depths), plan, lambda i=index: leading_inputs(segments)[i])
         found.append(kept)
     return [kept for kept, segment in zip(found, segments, strict=True) if segment.depths]
@@ -69,7 +70,6 @@ def _fitted(product: Graded, size: int, rank: Array) -> Graded:
 
 def _run(product: Graded, orders: Orders, wanted: int, plan: Plan, explore) -> tuple[Graded, Graded]:
     """The product after all layers of a segment, and after each of its wanted depths."""
-    depth = orders.stack.shape[0]
 
     def alternate(state: State) -> State:
         return _safe_if_stuck(_quick_while_it_holds(state, orders, plan), orders, explore)
@@ -78,16 +78,16 @@ def _run(product: Graded, orders: Orders, wanted: int, plan: Plan, explore) -> t
     no = jnp.asarray(False)
     none = jnp.zeros((), product.right.dtype)
     start = State(jnp.int32(0), jnp.int32(1), none, no, product, kept, jnp.zeros(orders.stack.shape[:2], bool), no)
-    final = lax.while_loop(lambda state: state.layer < depth, alternate, start)
+    final = lax.while_loop(lambda state: state.layer < orders.end, alternate, start)
     return final.product, final.kept
 
 
 def _quick_while_it_holds(state: State, orders: Orders, plan: Plan) -> State:
     """As many steps of the quick route as lose no more than they may."""
-    depth, graded = orders.stack.shape[0], state.product
+    graded = state.product
     begin = state._replace(product=(doubled if plan.twice else blocks).begin(graded))
     state_after = lax.while_loop(
-        lambda state: (state.layer < depth) & ~state.stuck,
+        lambda state: (state.layer < orders.end) & ~state.stuck,
         lambda state: _try_step(state, orders, plan),
         begin,
     )

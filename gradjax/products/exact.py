@@ -112,16 +112,21 @@ def _spread(run: np.ndarray) -> np.ndarray:
     return _width(orders, (-1, -2))
 
 
+def _ends(orders: np.ndarray, axes, keepdims: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest order along the axes, both 0 where there is none."""
+    high = np.where(np.isnan(orders), -np.inf, orders).max(axis=axes, keepdims=keepdims)
+    low = np.where(np.isnan(orders), np.inf, orders).min(axis=axes, keepdims=keepdims)
+    return np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
+
+
 def _width(orders: np.ndarray, axes) -> np.ndarray:
-    high = np.where(np.isnan(orders), -np.inf, orders).max(axis=axes)
-    low = np.where(np.isnan(orders), np.inf, orders).min(axis=axes)
-    return np.where(high >= low, high - low, 0.0)
+    low, high = _ends(orders, axes)
+    return high - low
 
 
 def _middle(orders: np.ndarray, axis: int) -> np.ndarray:
-    high = np.where(np.isnan(orders), -np.inf, orders).max(axis=axis, keepdims=True)
-    low = np.where(np.isnan(orders), np.inf, orders).min(axis=axis, keepdims=True)
-    return np.where(high >= low, (high + low) / 2, 0.0)
+    low, high = _ends(orders, axis, keepdims=True)
+    return (high + low) / 2
 
 
 def _three_factors(layers: list[np.ndarray], batch: tuple[int, ...]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from gradjax.products.chain import Plan, graded_products
 from gradjax.products.derivative import NEAR, spectrum_change
 from gradjax.products.factors import Checked, Runs, check_depths, check_factors, check_tolerance
 from gradjax.products.jacobi import log_values
-from gradjax.products.plan import Segment, make_segments, provable_ranks
+from gradjax.products.plan import Segment, make_segments, provable_ranks, zeros
 from gradjax.products.prepared import prepared
 
 MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
@@ -149,14 +149,16 @@ def finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
 
 
 def _member(runs: Runs, ranks, *, depths, tolerance, probes, twice) -> tuple[Array, Array]:
-    safe, finite = finite_or_identity(runs)
-    segments = make_segments(safe, depths)
+    segments = make_segments(runs, depths)
+    finite = zeros(segments) >= 0
     ranks = provable_ranks(segments) if ranks is None else ranks
     plan = make_plan(tolerance, ranks.shape[0], segments[0].stack.dtype, twice)
+    values_of = functools.partial(_values, ranks=ranks, plan=plan, finite=finite)
     if probes:  # one program for all runs: compiling it twice costs more than running it
-        runs_of = jax.vmap(lambda seed: _values(jittered(segments, seed), ranks, plan, 0.0))(jnp.arange(1 + probes))
+        seeds = jnp.arange(1 + probes)
+        runs_of = jax.vmap(lambda seed: values_of(jittered(segments, seed), settled=0.0))(seeds)
     else:
-        runs_of = [values[None] for values in _values(segments, ranks, plan, 0.01 * tolerance)]
+        runs_of = [values[None] for values in values_of(segments, settled=0.01 * tolerance)]
     width = max(measured.shape[1] for measured in runs_of)
     rows = [_row(m[0], m[1:], ranks[d - 1], width) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
@@ -168,10 +170,10 @@ def make_plan(tolerance: float, depth: int, dtype, twice: bool) -> Plan:
     return Plan(MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth), twice)
 
 
-def _values(segments: list[Segment], ranks: Array, plan: Plan, settled: float) -> list[Array]:
+def _values(segments: list[Segment], *, ranks: Array, plan: Plan, finite: Array, settled: float) -> list[Array]:
     """ln sigma after each wanted depth; probes would not see what an early stop leaves out, so they allow none."""
     eps = float(jnp.finfo(segments[0].stack.dtype).eps)
-    groups = graded_products(segments, ranks, plan)
+    groups = graded_products(segments, ranks, plan, finite)
     settle = functools.partial(log_values, settled=max(settled, 4 * eps))
     return [row for group in groups for row in jax.lax.map(settle, group)]
 
