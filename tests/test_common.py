@@ -78,7 +78,8 @@ def test_gradients_by_layer_and_their_logs_are_those_of_the_composition(variant,
         return loss(run(entries, x))
 
     expected = jax.jit(jax.grad(objective))(numbers)
-    tied = variant in ("rnn", "lstm", "gru", "linear_recurrent_unit")  # one contribution a step, whose sum is the tied gradient
+    # one contribution a step, whose sum is the tied gradient
+    tied = variant in ("rnn", "lstm", "gru", "linear_recurrent_unit")
     summed = jax.tree.map(lambda g: g.sum(axis=0), ours) if tied else ours
     close(ravel_pytree(summed)[0], expected, precision, scale=3)
     logs = np.asarray(log_gradient_norms(loss, layers, x))

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def log_singular_values_with_error(factors, *, tolerance: float = 1e-9):
     return values[..., 0, :], errors[..., 0, :]
 
 
-def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
+def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9) -> tuple[Any, Any]:
     """Log singular values after each of `depths` factors, and their bounds: two arrays (..., len(depths), k), nats.
 
     Args:
@@ -69,7 +70,9 @@ def prefix_log_singular_values(factors, depths, *, tolerance: float = 1e-9):
     return _prefixes(checked, check_depths(depths, checked.depth), check_tolerance(tolerance))
 
 
-def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None = None):
+def _prefixes(
+    checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None = None
+) -> tuple[Any, Any]:
     """Both arrays for the depths in the caller's order, as NumPy where NumPy came."""
     ascending, xp = tuple(sorted(set(depths))), np if checked.numpy else jnp
     values, errors = _measured(checked, ascending, tolerance, probes)
@@ -86,7 +89,7 @@ def _prefixes(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     return cut(values, -np.inf), cut(errors, 0.0)
 
 
-def _measured(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None):
+def _measured(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None) -> tuple[Any, Any]:
     """Both arrays for ascending depths, in the caller's precision."""
     chain, dtype = prepared(checked, depths), checked.runs.arrays[0].dtype
     tolerance = max(tolerance, COARSEST * float(np.finfo(dtype).eps))

@@ -191,7 +191,7 @@ def _gated(key, weight_std, bias, input_square, width: int, steps: int):
             gate = jax.nn.sigmoid(u @ h + v @ z + bias)
             return gate * h + (1 - gate) * z
 
-        h, tangent = jax.jvp(cell, *([part] for part in carry))
+        h, tangent = jax.jvp(cell, *([part] for part in carry))  # pyright: ignore[reportArgumentType]: two lists
         square = tangent @ tangent
         return (h, tangent / jnp.sqrt(square)), jnp.log(square)
 

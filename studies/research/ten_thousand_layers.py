@@ -108,7 +108,7 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         found["log_gradient"].append(_by_weights(config, each(stacked)))
         for network in networks if kind == "dense" else []:
             members = [jax.tree.map(lambda leaf, i=i: leaf[i], network[:1]) for i in range(config.seeds)]
-            rows = [jacobian_spectrum(layers, x[0], depths).log_singular_values for layers in members]
+            rows = [jacobian_spectrum(layers, x[0], depths).log_singular_values for layers in members]  # pyright: ignore
             found["spectrum"].append(np.stack(jax.device_get(rows)))
     n, i = config.width, np.arange(1, config.width + 1)
     return {
