@@ -28,6 +28,13 @@ def _x64_as_at_the_start():
     jax.config.update("jax_enable_x64", X64)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_one_file():
+    """Programs are let go file by file: thousands of them use up what a process may map, and the compiler dies."""
+    yield
+    jax.clear_caches()
+
+
 def _with_x64(enabled):
     before = jax.config.read("jax_enable_x64")
     jax.config.update("jax_enable_x64", enabled)

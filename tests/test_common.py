@@ -15,7 +15,12 @@ from gradjax.chain import as_layers, run
 from gradjax.gradients import layer_gradients, log_gradient_norms, log_signal_norms
 from gradjax.jacobians import input_output_jacobian, layer_jacobians
 
-pytestmark = pytest.mark.parametrize("variant", VARIANTS)
+# what these hold is held by a quicker neighbour too, but for the layer itself, which has its own tests
+SLOW = {"convolution_2d", "post_ln", "linear_recurrent_unit", "dropped", "through_complex", "coupled_blocks", "lstm"}
+
+pytestmark = pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in VARIANTS]
+)
 
 
 def loss(y):
