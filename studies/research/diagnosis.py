@@ -34,7 +34,7 @@ from gradjax.diagnosis import CAUSES
 from gradjax.diagnosis.corpus import FAULTS, HEALTHY, Patient, draw
 from gradjax.study import Claim, plotting, progress
 
-ORDER = 24
+ORDER = 30
 NAMES = tuple(CAUSES)
 CHEAP_FAULTS = ("relu weights too large", "relu weights too small", "one layer too large", "one layer too small")
 CHEAP_HEALTHY = ("relu he", "relu zero head")  # all of one program

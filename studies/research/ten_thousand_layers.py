@@ -1,4 +1,4 @@
-"""Ten thousand layers without a skip connection: they train where the weights are orthogonal, and nowhere else
+"""Ten thousand plain layers train where their weights are orthogonal, and nowhere else
 
 Can a network of ten thousand plain layers be trained, and what must its initial weights be for that?
 

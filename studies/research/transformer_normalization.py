@@ -1,4 +1,4 @@
-"""Pre-LN gives its early layers the larger gradient, Post-LN and DeepNorm give all layers the same
+"""Pre-LN gives early layers the larger gradient; Post-LN and DeepNorm treat all alike
 
 In a transformer that has not been trained yet, which layers get the larger gradient: the early or the late ones?
 
