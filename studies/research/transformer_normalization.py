@@ -168,7 +168,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         return 4 * float(samples.std(ddof=1)) / len(samples) ** 0.5
 
     # the power of |h| that the last block's gradient follows, from the least depth to the greatest
-    pre_last = (last[0, -1] - last[0, 0]) / (signal_last[0, -1] - signal_last[0, 0])
+    growth = signal_last[0, -1] - signal_last[0, 0]
+    pre_last = np.where(growth == 0, 0.0, (last[0, -1] - last[0, 0]) / np.where(growth == 0, 1.0, growth))
     post_last, factor = (last[1, -1] - last[1, 0]) / span, -ratio[1, -1] / (deepest - 1)
     flat = ratio[2, -1]
     return [
