@@ -152,14 +152,22 @@ def _first_and_last(config: Config, logs: np.ndarray) -> tuple[np.ndarray, np.nd
     return logs[..., 0], np.stack(last, axis=1)
 
 
+def _power(fall, growth):
+    """The power of what grows that falls so; 0 where it does not grow, but for rounding."""
+    grows = growth > 1e-3
+    return np.where(grows, fall / np.where(grows, growth, 1.0), 0.0)
+
+
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     """Four standard errors over seeds, and what the sketch of theory leaves out: how alike tokens become."""
     deepest, span = config.depths[-1], np.log(config.depths[-1] / config.depths[0])
     first, last = _first_and_last(config, result["gradient"].astype(float))
     sizes = _behind(result["signal"])
-    ratio, pull = first - last, result["gradient"][0, -1] + sizes[0, -1]  # ln (|gradient| |h|) of Pre-LN's blocks
-    quarter = -(-deepest // 4)
-    same = pull[:, :quarter].mean(axis=1) - pull[:, deepest - quarter : deepest].mean(axis=1)
+    ratio, quarter = first - last, -(-deepest // 4)
+    fall, rise = (  # of Pre-LN's gradient and signal from the first quarter of the blocks to the last
+        a[0, -1][:, deepest - quarter : deepest].mean(axis=1) - a[0, -1][:, :quarter].mean(axis=1)
+        for a in (result["gradient"].astype(float), sizes)
+    )
     who, signal_last = ratio[0, -1], _first_and_last(config, sizes)[1]
     xiong, wang, dong = "Xiong et al. 2020, arXiv:2002.04745", "Wang et al. 2022, arXiv:2203.00555", "Dong et al. 2021"
     apart = result["apart"].astype(float)
@@ -168,15 +176,15 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         return 4 * float(samples.std(ddof=1)) / len(samples) ** 0.5
 
     # the power of |h| that the last block's gradient follows, from the least depth to the greatest
-    growth = signal_last[0, -1] - signal_last[0, 0]
-    pre_last = np.where(growth == 0, 0.0, (last[0, -1] - last[0, 0]) / np.where(growth == 0, 1.0, growth))
+    pre_last = _power(last[0, -1] - last[0, 0], signal_last[0, -1] - signal_last[0, 0])
     post_last, factor = (last[1, -1] - last[1, 0]) / span, -ratio[1, -1] / (deepest - 1)
     flat = ratio[2, -1]
     return [
         Claim("pre: who gets more", float(np.exp(who.mean())), 1.5, 0.0, xiong, ">=",
               f"Pre-LN: the first of {deepest} blocks gets {{measured:.1f}} times the last one's gradient"),
-        Claim("pre: as the signal grows", same.mean(), 0.0, error(same) + 0.2, xiong,
-              statement="gradient times signal: in the first quarter e^{measured:.2f} times that in the last"),
+        Claim("pre: as the signal grows", float(_power(fall.mean(), rise.mean())), -1.0,
+              error(fall + rise) / max(float(rise.mean()), 1.0) + 0.2, xiong,
+              statement="Pre-LN: from block to block the gradient goes with the signal to the power {measured:.2f}"),
         Claim("pre: last block", pre_last.mean(), -1.0, error(pre_last) + 0.2, xiong,
               statement="Pre-LN: the last block's gradient goes with its signal to the power {measured:.2f}"),
         Claim("post: factor a block", float(np.exp(factor.mean())), 1.0, error(factor) + 0.02, xiong,
