@@ -16,7 +16,10 @@ from gradjax.gradients import layer_gradients, log_gradient_norms, log_signal_no
 from gradjax.jacobians import input_output_jacobian, layer_jacobians
 
 # what these hold is held by a quicker neighbour too, but for the layer itself, which has its own tests
-SLOW = {"convolution_2d", "post_ln", "linear_recurrent_unit", "dropped", "through_complex", "coupled_blocks", "lstm"}
+SLOW = {
+    *("convolution_1d", "convolution_2d", "pre_ln", "post_ln", "linear_recurrent_unit", "lstm"),
+    *("dropped", "through_complex", "coupled_blocks"),
+}
 
 pytestmark = pytest.mark.parametrize(
     "variant", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in VARIANTS]

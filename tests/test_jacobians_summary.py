@@ -91,6 +91,7 @@ def test_a_circulant_layer_of_2_to_the_26_entries_has_the_values_of_its_transfor
     assert smallest - 1e-5 <= found.log_smallest[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300)])
 def test_estimates_agree_with_the_dense_route(shape, precision):
     w = jax.random.normal(jax.random.key(0), shape, jnp.dtype(precision)) / 20
@@ -112,6 +113,7 @@ def test_the_quadrature_is_gauss_quadrature(x64):
     assert not nodes.exhausted
 
 
+@pytest.mark.slow
 def test_a_vector_that_has_seen_everything_says_so(precision):
     for values in ([2.0] * 9, [3.0, 1.0] * 5, [1.0] * 4 + [0.0] * 4, [0.0] * 5):
         a = jnp.array(values, jnp.dtype(precision))

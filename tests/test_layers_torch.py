@@ -18,7 +18,7 @@ from gradjax.layers import (
     weight_norm,
 )
 
-torch = pytest.importorskip("torch")  # in no extra of this package: a gigabyte for one test
+torch = pytest.importorskip("torch", reason="PyTorch is in no extra of gradjax: install it to run this")
 KEY = jax.random.key(2)
 
 

@@ -9,7 +9,7 @@ towards zero, and the gradient has k open paths to the first layer, or to the fi
 mean square of these logarithms should train a network that starts vanished, where nothing and a clip do not.
 
     math: λ_i = (1/L) ∑_l ln |(R_l)_ii|
-    code: penalty = flossing_penalty(links, state, DIRECTIONS)
+    code: penalty = flossing_penalty(links, state, min(DIRECTIONS, CODE) if make is _autoencoder else DIRECTIONS)
 
 Here: a deep tanh network and a deep autoencoder on scikit-learn's digits, and recurrent tanh networks on delayed copy
 (say the number that came some steps ago) and on temporal order (in which order did two symbols come, long ago?); each

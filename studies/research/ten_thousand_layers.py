@@ -16,7 +16,7 @@ length of the signal, which returns to its fixed point like e^(−L/ξ_q).
 Predict: which part of its loss does the Gaussian network learn away in a hundred steps?
 
 Look: {control: loss, convolution:.4f}; the delta-orthogonal one learns away {loss: convolution:.2f}, in the worst of
-{seeds} seeds.
+its seeds.
 
 Here: a few digits, turned into as many numbers as there are units; stochastic gradient descent with momentum and a
 clip at norm 1, the same for all. The spectrum is that of all layers of constant width; every layer's gradient is exact,
