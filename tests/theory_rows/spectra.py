@@ -25,16 +25,6 @@ def layer_of_relu(width, order):
     return mpmath.fsum(s * v for s, v in zip(shares, spreads, strict=True)) - mean**2
 
 
-def tanh_exponent(rank, q=1.0):
-    """The exponent at a rank by E[d / (d + u)] = rank, for tanh at a fixed length."""
-
-    def share(u):
-        return gauss(lambda z: sech2(mpmath.sqrt(q) * z) ** 2 / (sech2(mpmath.sqrt(q) * z) ** 2 + u))
-
-    u = mpmath.findroot(lambda u: share(u) - rank, (0.2, 0.6), solver="anderson", tol=1e-13)
-    return mpmath.log(rank * u) / 2
-
-
 def density_of_products(weights, depth, slope, activation):
     """The share of eigenvalues below 1, by theory's density and by random products."""
     x = np.geomspace(1e-9, 1, 4001)
