@@ -6,10 +6,11 @@ A process of its own also means that a study which dies, or takes all memory, ta
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,6 @@ def child(path: str, out: str, *flags: str) -> int:
             request = parse(flags, (study,), study.name, fixed=True)
             platforms.start(request.options.platform, request.x64)
             outcome = next(runner.one_by_one(request, Path(out), True, lambda *_, **__: None))
-    except KeyboardInterrupt:
-        return 130
     except Exception as error:
         outcome = Outcome.failed(study, error)
     print(json.dumps(outcome.plain()), flush=True)
@@ -103,7 +102,22 @@ def _started(study: Study, request: "Request", folder: Path) -> subprocess.Popen
     # threads of BLAS in several processes wait for each other: a decomposition of 10 ms then takes a second
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = [sys.executable, "-c", CHILD, str(study.path), str(folder), *flags]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    with _ctrl_c_waits():
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """A process started meanwhile never gets Ctrl-C: this one does and ends it, where a child that still loads its
+    modules would answer with a traceback. Systems without signal masks do without."""
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover (Windows)
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _read(study: Study, process: subprocess.Popen) -> Outcome:
