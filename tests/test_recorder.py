@@ -1,5 +1,7 @@
 """The recorder: its numbers against NumPy, the optimizer unchanged, the ring whole at the first NaN, and its cost."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +101,21 @@ def test_the_record_stops_whole_at_the_first_nan_and_names_it(kind, name):
     if kind != "parameter":
         assert np.isfinite(flight.log_gradients[:-1]).all()
         np.testing.assert_allclose(flight.loss, values[1:4])
+
+
+@pytest.mark.parametrize("kind", ["gradient", None])
+def test_a_saved_record_is_plain_arrays_again(tmp_path, kind):
+    gradients, values, optimizer = broken("gradient")
+    length = 6 if kind else 3
+    flight = read(fly(record(optimizer, stacked=is_stack), gradients[:length], values[:length])[1])
+    flight.save(tmp_path / "flight.npz")
+    with np.load(tmp_path / "flight.npz", allow_pickle=False) as again:
+        assert set(again.files) == {field.name for field in dataclasses.fields(Record)}
+        for name in set(again.files) - {"first_nonfinite"}:
+            np.testing.assert_array_equal(again[name], getattr(flight, name))
+        assert again["first_nonfinite"].tolist() == (["3", "gradient", "['b']['w'][1]"] if kind else [])
+    with pytest.raises(OSError):
+        flight.save(tmp_path / "no" / "flight.npz")
 
 
 def test_a_clip_is_noticed_in_front_or_inside():

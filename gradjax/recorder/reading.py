@@ -1,10 +1,13 @@
 """The reading side: a recorder's state as plain NumPy arrays in the order of time, and as one picture."""
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.files import write_whole
 from gradjax.numerics import is_concrete
 from gradjax.recorder.ring import BREAKS, KINDS, RecorderState, nodes_of
 
@@ -54,6 +57,20 @@ class Record:
     def fraction_clipped(self) -> float:
         """The part of the recorded steps in which a clip acted."""
         return float(self.clipped.mean())
+
+    def save(self, path: str | Path) -> None:
+        """Writes every field as a plain array of one .npz file, whole or not at all; `np.load(path)` has them again.
+
+        `first_nonfinite` is its step, kind and name as words, and empty where there was none.
+
+        Raises:
+            OSError: as the system says it; a file that was there stays as it was.
+        """
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain["first_nonfinite"] = np.array([str(word) for word in self.first_nonfinite or ()], np.str_)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **{name: np.asarray(value) for name, value in plain.items()})  # pyright: ignore[reportArgumentType]
+        write_whole(Path(path), buffer.getvalue())
 
 
 def read(opt_state) -> Record:
