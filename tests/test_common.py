@@ -18,7 +18,7 @@ from gradjax.jacobians import input_output_jacobian, layer_jacobians
 # what these hold is held by a quicker neighbour too, but for the layer itself, which has its own tests
 SLOW = {
     *("convolution_1d", "convolution_2d", "pre_ln", "post_ln", "linear_recurrent_unit", "lstm"),
-    *("dropped", "through_complex", "coupled_blocks"),
+    *("dropped", "through_complex", "coupled_blocks", "gru", "normalized_batch", "tied_and_plain"),
 }
 
 pytestmark = pytest.mark.parametrize(

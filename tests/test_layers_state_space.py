@@ -64,6 +64,7 @@ def test_the_linear_recurrent_unit_is_its_sum(precision):
     np.testing.assert_allclose(run([unroll(cell, inputs)], initial_state(cell)), [real, imaginary], atol=tolerance)
 
 
+@pytest.mark.slow
 def test_its_singular_values_through_time_are_the_powers_of_its_modes(x64):
     """The modes do not mix: ln σ after T steps is T ln |λ|, each twice, at any T."""
     cell, steps = state_space(1, 6, 2, radius=(0.5, 0.99), dtype=jnp.float64), 400

@@ -13,6 +13,7 @@ from gradjax.products import naive_log_singular_values
 from gradjax.spectra import jacobian_spectrum, leading_log_singular_values
 
 
+@pytest.mark.slow
 def test_it_is_that_of_the_whole_jacobian_at_every_depth(x64):
     layers = mlp(0, [3, 5, 5, 5, 2], "tanh", "mean_field", dtype=jnp.float64)
     x = jnp.array([0.3, -1.0, 0.5])

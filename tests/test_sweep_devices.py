@@ -47,7 +47,7 @@ def test_two_processes_give_the_bytes_of_one_and_resume_each_other(alone, tmp_pa
     assert files(tmp_path / "0") == files(alone[0])
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_lost_peer_ends_the_other_and_is_said(tmp_path, victim):
     address = {"port": free_port(), "depth": 2000, "tilts": 60}
     peers = [start(tmp_path, process=number, **address) for number in range(2)]

@@ -24,6 +24,10 @@ from gradjax.theory.quadrature import as_activation
 CORRELATIONS = [-1.0, -0.5, 0.0, 0.03, 0.3, 0.9, 0.9999, 1 - 1e-9, 1.0]
 
 
+def slow(*names):
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.mark.parametrize("c", CORRELATIONS)
 def test_arc_cosine_kernel_of_relu(c):
     """Cho and Saul (2009): E relu relu = q (sin t + (pi - t) cos t) / (2 pi), E relu' relu' = (pi - t) / (2 pi)."""
@@ -110,7 +114,7 @@ def test_hard_tanh_length_scale_sees_the_kinks():
     np.testing.assert_allclose(np.exp(-1 / scales.length), (above - below) / (2 * step), rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["tanh", "hard_tanh", "erf", "elu", "selu"])
+@pytest.mark.parametrize("name", ["tanh", "elu", *slow("hard_tanh", "erf", "selu")])
 def test_iteration_arrives_at_the_fixed_point_at_the_predicted_rate(name):
     point = name, {"selu": 1.15, "elu": 1.4}.get(name, 1.9), 0.4
     q = length_fixed_point(*point)
@@ -145,9 +149,9 @@ def test_maps_that_keep_every_correlation():
     assert depth_scales("tanh", 0.7, 0.0).correlation == np.inf
     with pytest.raises(ValueError, match="no signal"):
         correlation_map("tanh", 0.0, 0.0, 0.5, q=1.0)
-    with pytest.raises(ValueError, match="correlation=2"):
+    with pytest.raises(ValueError, match=r"correlation( is |=)2"):
         correlation_map("tanh", 1.0, 0.1, 2)
-    with pytest.raises(ValueError, match="q=-1"):
+    with pytest.raises(ValueError, match=r"q( is |=)-1"):
         correlation_map("tanh", 1.0, 0.1, 0.5, q=-1)
 
 
@@ -173,7 +177,7 @@ def test_curvature_recursion_and_its_fixed_point():
         curvature = following
     np.testing.assert_allclose(curvature, limit, rtol=1e-12)
     assert curvature_map("tanh", 0.9, 0.3, 1.0)[1] == np.inf
-    with pytest.raises(ValueError, match="curvature=-1"):
+    with pytest.raises(ValueError, match=r"curvature( is |=)-1"):
         curvature_map(*point, -1)
 
 
@@ -199,7 +203,7 @@ def test_curvature_of_a_simulated_circle():
         np.testing.assert_allclose(width * curvature.mean(), predicted, rtol=0.1)
 
 
-@pytest.mark.parametrize("name", ["tanh", "hard_tanh", "erf", "elu", "selu", "gelu", "relu", "sigmoid", "softplus"])
+@pytest.mark.parametrize("name", ["tanh", "relu", "selu", *slow("hard_tanh", "erf", "elu", "gelu", "sigmoid", "softplus")])
 def test_the_phase_diagram_is_the_single_points(name):
     weights, biases = np.array([0.3, 0.68, 1.1, 1.45, 2.6]), np.array([0.0, 0.1, 0.9])
     diagram = phase_diagram(name, weights, biases)

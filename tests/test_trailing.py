@@ -82,6 +82,7 @@ def test_plain_layers_and_stacks_from_both_ends(x64):
     np.testing.assert_allclose(*ends, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_depth_10000_where_a_jvp_underflows(precision):
     gains = jnp.array([1.5, 0.5, 1.2, 1.0, 0.6])
     layers = [Stack(Partial(lambda w, h: w * (h - 1) + 1, jnp.tile(gains, (10_000, 1))))]
