@@ -1,5 +1,6 @@
 """Claims: the verdict at and around its tolerance, and what a claim refuses."""
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -56,6 +57,18 @@ def test_the_sentence_says_everything_once():
     assert below.sentence() == "FAILS: slope (measured 2, expected at most 0.5, tolerance 0.02; Schoenholz 2017)."
 
 
+def test_a_claim_that_is_declared_not_to_hold_says_why_and_passes():
+    missed = Claim("slope", 2, 0.5, 0.02, "theory", relation="<=", miss="The machine is slow.")
+    assert missed.passes and not missed.holds and missed.as_dict()["miss"] == "The machine is slow."
+    assert missed.sentence() == (
+        "does not hold, as declared: slope (measured 2, expected at most 0.5, tolerance 0.02; theory). "
+        "Why: The machine is slow."
+    )
+    held = dataclasses.replace(missed, measured=0.1)
+    assert held.passes and held.sentence().startswith("holds here, though declared not to: ")
+    assert "Why" not in held.sentence() and "miss" not in dataclasses.replace(missed, miss="").as_dict()
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -92,6 +105,10 @@ def test_claims_are_covered_by_plants_exactly():
         check_claims([one, two], {"a": ("one", "two", "three")})
     with pytest.raises(ValueError, match=r"repeats the names \['one'\]"):
         check_claims([one, one], {"a": ("one",)})
+    declared = check_claims([one, two], {"a": ("one", "two")}, {"two": "Too slow."})
+    assert [claim.miss for claim in declared] == ["", "Too slow."]
+    with pytest.raises(ValueError, match=r"MISSES and the claims differ: no claim is called \['three'\]"):
+        check_claims([one, two], {"a": ("one", "two")}, {"three": "Too slow."})
     for nothing in ([], [1.0]):
         with pytest.raises(ValueError, match="at least one"):
             check_claims(nothing, {"a": ("one",)})

@@ -114,6 +114,28 @@ def test_a_plant_makes_claims_fail_and_the_status_1(root, capsys):
     assert record(root)["changed"] == {"plant": "bent"}
 
 
+def test_claims_that_are_declared_not_to_hold_are_published_and_fail_no_run(tmp_path, capsys):
+    said_why = 'MISSES = {"the mean": "The coin is <bent>.", "a control": "So is this."}\nPLANTS = {'
+    write_study(tmp_path, changes=[("PLANTS = {", said_why)])
+    assert run(tmp_path, "coin", "--plant", "bent") == 0
+    said = capsys.readouterr().out
+    assert "0 of 2 claims hold (2 are declared not to)" in said
+    assert said.count("does not hold, as declared: ") == 4 and said.count("Why: The coin is <bent>.") == 2
+    assert [claim["miss"] for claim in record(tmp_path)["claims"]] == ["The coin is <bent>.", "So is this."]
+    page = (tmp_path / "figures" / "quick" / "index.html").read_text()
+    assert page.count("✗ does not hold") == 4 and page.count("The coin is &lt;bent&gt;.") >= 2
+    assert "0 of 2 claims hold in 1 study; 2 are declared not to, and why" in page
+    assert run(tmp_path, "--replot") == 0
+    assert run(tmp_path, "coin") == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 claims hold, " in said and "holds here, though declared not to: " in said
+
+
+def test_a_claim_that_fails_beside_a_declared_one_fails_the_run(tmp_path):
+    write_study(tmp_path, changes=[("PLANTS = {", 'MISSES = {"the mean": "Bent."}\nPLANTS = {')])
+    assert run(tmp_path, "coin", "--plant", "bent") == 1
+
+
 def test_list_names_every_study_in_reading_order(root, capsys):
     write_study(root, "early", "research", [("ORDER = 7", "ORDER = 1")])
     write_study(root, "first", "article", [("ORDER = 7", "ORDER = 1")])

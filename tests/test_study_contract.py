@@ -69,6 +69,11 @@ BREAKS = {
     "no plants": (("PLANTS = {", "PLANTS = {} and {"), "PLANTS is missing or empty"),
     "empty plant": (('("the mean", "a control")', "()"), "PLANTS is no dict from fault"),
     "plant of words": (('("the mean", "a control")', '"the mean"'), "PLANTS is no dict from fault"),
+    "miss without a reason": (
+        ("PLANTS = {", 'MISSES = {"the mean": " "}\nPLANTS = {'),
+        "MISSES is no dict from claim name",
+    ),
+    "misses of words": (("PLANTS = {", 'MISSES = "the mean"\nPLANTS = {'), "MISSES is no dict from claim name"),
     "no compute": (("def compute(", "def computes("), "compute(config) is missing"),
     "another argument": (("def claims(config, result)", "def claims(result, config)"), "claims(config, result) is"),
     "no plot": (("def plot(", "def draw("), "plot(config, result) is missing"),

@@ -131,7 +131,7 @@ def test_a_sweep_interrupted_in_a_study_goes_on_and_leaves_no_chunks(tmp_path):
 
 def test_an_outcome_travels_in_words(tmp_path):
     made = study.Study(write_study(tmp_path))
-    good = outcome.Outcome(made, [(True, "yes"), (False, "no")], "done")
+    good = outcome.Outcome(made, [outcome.Verdict(True, True, "yes"), outcome.Verdict(False, False, "no")], "done")
     assert outcome.Outcome.from_plain(made, good.plain()) == good and not good.good
     error = RuntimeError("gone")
     error.add_note("The chunks stay.")

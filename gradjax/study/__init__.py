@@ -8,7 +8,7 @@ A study is one module, whose parts stand in this order (``contract`` checks each
    and ``seed: int = 0`` and ``plant: str = ""`` (a deliberate fault) are among them; ``PLANTS``: fault -> names of the
    claims that must fail under it; ``PRESETS = {"quick": Config(...), "full": Config()}``
 3. ``compute(config) -> dict[str, numpy.ndarray]``: bool, integer, real or text arrays by name
-4. ``claims(config, result) -> list[Claim]``: each of them is made to fail by at least one plant
+4. ``claims(config, result) -> list[Claim]``: each is made to fail by a plant; ``MISSES``: name -> why it does not hold
 5. ``plot(config, result) -> Figure``; at the end, below ``if __name__ == "__main__":``, the line
    ``raise SystemExit(gradjax.study.main(__file__))``
 """

@@ -7,12 +7,19 @@ and see the verdict change.
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 RELATIONS = {"=": "expected", "<=": "expected at most", ">=": "expected at least"}
+# whether it holds, and whether it is declared not to
+VERDICTS = {
+    (True, False): "holds",
+    (False, False): "FAILS",
+    (True, True): "holds here, though declared not to",
+    (False, True): "does not hold, as declared",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Claim:
         relation: ``"="``, ``"<="`` or ``">="``.
         statement: a plain sentence without its full stop; ``{measured}``, ``{expected}`` and ``{tolerance}`` are filled
             in and may carry a format, as in ``{measured:.2f}``. Empty: the name stands for it.
+        miss: why it is known not to hold (its study's ``MISSES``): it is published so, and fails no run.
 
     Raises:
         ValueError: for an empty name or source, a NaN expectation, a negative or non-finite tolerance, an unknown
@@ -51,6 +59,7 @@ class Claim:
     source: str
     relation: str = "="
     statement: str = ""
+    miss: str = ""
 
     def __post_init__(self):
         _require_text("name", self.name)
@@ -80,6 +89,11 @@ class Claim:
         }
         return verdicts[self.relation]
 
+    @property
+    def passes(self) -> bool:
+        """Whether it holds, or is declared not to."""
+        return self.holds or bool(self.miss)
+
     def filled_statement(self) -> str:
         """The statement with its numbers filled in."""
         try:
@@ -93,19 +107,27 @@ class Claim:
 
     def sentence(self) -> str:
         """The claim in one plain sentence: verdict, statement, numbers and source."""
-        verdict, statement = "holds" if self.holds else "FAILS", self.filled_statement().rstrip(".")
+        verdict, statement = VERDICTS[self.holds, bool(self.miss)], self.filled_statement().rstrip(".")
         expected = f"{RELATIONS[self.relation]} {self.expected:.6g}"
         numbers = f"measured {self.measured:.6g}, {expected}, tolerance {self.tolerance:.2g}"
-        return f"{verdict}: {statement} ({numbers}; {self.source})."
+        why = f" Why: {self.miss.rstrip('.')}." if self.miss and not self.holds else ""
+        return f"{verdict}: {statement} ({numbers}; {self.source}).{why}"
 
     def as_dict(self) -> dict[str, Any]:
         """The claim as plain values for its record, verdict and filled statement included."""
         fields = dataclasses.asdict(self)
+        if not self.miss:
+            del fields["miss"]
         return fields | {"statement": self.filled_statement(), "holds": self.holds}
 
 
-def check_claims(claims: Sequence[Claim], plants: dict[str, tuple[str, ...]]) -> list[Claim]:
-    """The claims, once it is known that there are some, that names are unique, and that plants cover exactly them."""
+def check_claims(
+    claims: Sequence[Claim], plants: Mapping[str, tuple[str, ...]], misses: Mapping[str, str] | None = None
+) -> list[Claim]:
+    """The claims, once it is known that there are some, that names are unique, and that plants cover exactly them.
+
+    misses: by name, why a claim is known not to hold; each such claim carries it.
+    """
     claims = list(claims)
     if not claims or not all(isinstance(claim, Claim) for claim in claims):
         raise ValueError(
@@ -120,7 +142,10 @@ def check_claims(claims: Sequence[Claim], plants: dict[str, tuple[str, ...]]) ->
             f"PLANTS and the claims differ: no plant makes {sorted(set(names) - planted)} fail, and no claim is called "
             f"{sorted(planted - set(names))}"
         )
-    return claims
+    misses = misses or {}
+    if unknown := sorted(misses.keys() - set(names)):
+        raise ValueError(f"MISSES and the claims differ: no claim is called {unknown}")
+    return [dataclasses.replace(claim, miss=misses.get(claim.name, "")) for claim in claims]
 
 
 def _require_text(field: str, value: object) -> None:

@@ -199,7 +199,11 @@ def _config_departures(study: Study, module: ModuleType) -> list[str]:
         found.append("PRESETS holds something that is no Config")
     elif not found and presets["full"] != config():
         found.append("PRESETS['full'] is not Config(): the defaults are the full preset")
-    return found + _plant_departures(getattr(module, "PLANTS", None))
+    return (
+        found
+        + _plant_departures(getattr(module, "PLANTS", None))
+        + _miss_departures(getattr(module, "MISSES", {"none": "is declared"}))
+    )
 
 
 def _plant_departures(plants: object) -> list[str]:
@@ -214,3 +218,9 @@ def _plant_departures(plants: object) -> list[str]:
         for name, covered in plants.items()
     )
     return [] if good else ["PLANTS is no dict from fault to a non-empty tuple of claim names"]
+
+
+def _miss_departures(misses: object) -> list[str]:
+    """A claim may be declared not to hold, in a table of its own that a reader finds, and never without saying why."""
+    good = isinstance(misses, dict) and misses and all(isinstance(w, str) and w.strip() for w in misses.values())
+    return [] if good else ["MISSES is no dict from claim name to why it does not hold"]

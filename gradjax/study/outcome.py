@@ -3,11 +3,19 @@
 import dataclasses
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradjax.study.claims import Claim
 from gradjax.study.contract import Study
 from gradjax.study.usage import RecordError
+
+
+class Verdict(NamedTuple):
+    """A claim in words."""
+
+    holds: bool
+    passes: bool  # it holds, or is declared not to
+    sentence: str
 
 
 @dataclasses.dataclass
@@ -16,27 +24,27 @@ class Outcome:
 
     Args:
         study: which one.
-        claims: whether each holds, and its sentence; empty where the study failed.
+        claims: each claim's verdict; empty where the study failed.
         how: the claims came about: computed, kept, drawn again.
         error: its kind and message; empty where there is none.
         trace: its traceback, where that says more than the message.
     """
 
     study: Study
-    claims: Sequence[tuple[bool, str]] = ()
+    claims: Sequence[Verdict] = ()
     how: str = ""
     error: str = ""
     trace: str = ""
 
     @property
     def good(self) -> bool:
-        """Whether the study finished and all of its claims hold."""
-        return not self.error and all(holds for holds, _ in self.claims)
+        """Whether the study finished and all of its claims hold, but those that are declared not to."""
+        return not self.error and all(claim.passes for claim in self.claims)
 
     @classmethod
     def finished(cls, study: Study, claims: Sequence[Claim], how: str) -> "Outcome":
         """The outcome of a study that finished."""
-        return cls(study, [(bool(claim.holds), claim.sentence()) for claim in claims], how)
+        return cls(study, [Verdict(bool(claim.holds), bool(claim.passes), claim.sentence()) for claim in claims], how)
 
     @classmethod
     def failed(cls, study: Study, error: BaseException) -> "Outcome":
@@ -51,8 +59,8 @@ class Outcome:
         if self.error:
             say(f"  failed after {seconds:.1f} s, see below\n", flush=True)
             return
-        for _, sentence in self.claims:
-            say(f"  {sentence}")
+        for claim in self.claims:
+            say(f"  {claim.sentence}")
         say(f"  {self.how} in {seconds:.1f} s\n", flush=True)
 
     def plain(self) -> dict[str, Any]:
@@ -62,4 +70,4 @@ class Outcome:
     @classmethod
     def from_plain(cls, study: Study, plain: Mapping[str, Any]) -> "Outcome":
         """What ``plain`` was made of."""
-        return cls(study, **{**plain, "claims": [(holds, words) for holds, words in plain["claims"]]})
+        return cls(study, **{**plain, "claims": [Verdict(*claim) for claim in plain["claims"]]})

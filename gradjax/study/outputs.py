@@ -113,7 +113,8 @@ def replotted(run: Run) -> list[Claim]:
 
 
 def _claims(run: Run, result: dict[str, np.ndarray]) -> list[Claim]:
-    return check_claims(run.study.module.claims(run.config, result), run.study.module.PLANTS)
+    module = run.study.module
+    return check_claims(module.claims(run.config, result), module.PLANTS, getattr(module, "MISSES", None))
 
 
 def _write(run: Run, environment: Mapping[str, Any], claims: list[Claim], result: dict[str, np.ndarray]) -> None:

@@ -1,6 +1,6 @@
 """The runner: from the command line's words to studies run, claims printed, the page written and an exit status.
 
-0: every claim holds; 1: a claim does not hold or a study failed; 2: bad arguments; 130: interrupted.
+0: every claim holds, or is declared not to; 1: a claim does not hold or a study failed; 2: bad arguments; 130: stopped.
 """
 
 import contextlib
@@ -171,16 +171,18 @@ def _claims_of(study: Study, request: "Request", folder: Path, writes: bool) -> 
 def _summarize(outcomes: list[Outcome], request: "Request", folder: Path, seconds: float, say: Any) -> None:
     claims = [claim for outcome in outcomes for claim in outcome.claims]
     failed = [outcome for outcome in outcomes if outcome.error]
-    held = sum(holds for holds, _ in claims)
+    held, known = sum(claim.holds for claim in claims), sum(claim.passes and not claim.holds for claim in claims)
+    declared = f" ({known} are declared not to)" if known else ""
     finished = len(outcomes) - len(failed)
-    say(f"{held} of {len(claims)} claims hold, {finished} of {len(outcomes)} studies finished, {seconds:.1f} s.")
+    done = f"{finished} of {len(outcomes)} studies finished"
+    say(f"{held} of {len(claims)} claims hold{declared}, {done}, {seconds:.1f} s.")
     say(f"The page: {_shown(folder / 'index.html')}")
     if request.options.preset == "quick" and request.options.out is None:
         say(f"The committed figures are made by: {COMMITTED}")
     for outcome in outcomes:
-        for holds, sentence in outcome.claims:
-            if not holds:
-                say(f"{outcome.study.name} {sentence}")
+        for claim in outcome.claims:
+            if not claim.holds:
+                say(f"{outcome.study.name} {claim.sentence}")
     for outcome in failed:
         if outcome.trace:
             print(f"\n{outcome.trace}", end="", file=sys.stderr)

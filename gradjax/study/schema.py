@@ -64,6 +64,7 @@ def _list(item: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _claim(value: Any) -> bool:
     words = all(_text(value[name]) for name in ("name", "source", "relation", "statement"))
+    words = words and _text(value.get("miss", ""))
     numbers = all(_number(value[name]) for name in ("measured", "expected", "tolerance"))
     return words and numbers and type(value["holds"]) is bool
 

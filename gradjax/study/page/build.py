@@ -94,7 +94,10 @@ def _of_study(
 def _header(records: list[dict[str, Any]]) -> str:
     claims = [claim for record in records for claim in record["claims"]]
     held = sum(claim["holds"] for claim in claims)
-    counted = f"{held} of {len(claims)} claims hold in {len(records)} {'study' if len(records) == 1 else 'studies'}."
+    known = sum(not claim["holds"] and bool(claim.get("miss")) for claim in claims)
+    declared = f"; {known} {'is' if known == 1 else 'are'} declared not to, and why" if known else ""
+    studies = f"{len(records)} {'study' if len(records) == 1 else 'studies'}"
+    counted = f"{held} of {len(claims)} claims hold in {studies}{declared}."
     kind, words = VERDICTS[held == len(claims)]
     verdict = f'<span class="verdict {kind}">{words.split()[0]} {counted}</span>' if claims else "No study has run yet."
     found = next((text for record in records if (text := answer(record))), "")

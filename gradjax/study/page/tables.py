@@ -9,6 +9,7 @@ from gradjax.study.page.markup import escape, inline
 from gradjax.study.page.numerals import number
 
 VERDICTS = {True: ("holds", "✓ holds"), False: ("fails", "✗ fails")}
+KNOWN = ("fails", "✗ does not hold")  # and is declared so, with a reason
 
 
 def table(caption: str, columns: list[str], rows: Iterable[list[str]]) -> str:
@@ -44,10 +45,11 @@ def claim_anchors(study: str, claims: Iterable[str]) -> list[str]:
     return [f"{study}-claim-{slug}{f'-{n}' * (n > 1)}" for slug, n in zip(slugs, repeats, strict=True)]
 
 
-def verdict(holds: bool) -> str:
-    """The verdict in a word and a colour."""
-    kind, words = VERDICTS[bool(holds)]
-    return f'<span class="verdict {kind}">{words}</span>'
+def verdict(claim: Mapping[str, Any]) -> str:
+    """The verdict in a word and a colour; where the claim is declared not to hold, with the reason."""
+    why = "" if claim["holds"] else claim.get("miss", "")
+    kind, words = KNOWN if why else VERDICTS[bool(claim["holds"])]
+    return f'<span class="verdict {kind}">{words}</span>' + (f" {inline(why.rstrip('.'))}." if why else "")
 
 
 def claims_table(record: Mapping[str, Any]) -> str:
@@ -60,7 +62,7 @@ def claims_table(record: Mapping[str, Any]) -> str:
             cell("Expected", _expected(claim), "number"),
             cell("Tolerance", f"± {number(claim['tolerance'], digits=2)}", "number"),
             cell("Source", inline(claim["source"])),
-            cell("Verdict", verdict(claim["holds"])),
+            cell("Verdict", verdict(claim)),
         ]
         for claim, anchor in zip(record["claims"], anchors, strict=True)
     ]
@@ -81,7 +83,7 @@ def every_claim(records: Iterable[Mapping[str, Any]]) -> str:
 
 def _item(claim: Mapping[str, Any]) -> str:
     numbers = f"{number(claim['measured'], 4)}; {RELATIONS[claim['relation']]} {number(claim['expected'], 4)}"
-    return f'<li>{verdict(claim["holds"])} {inline(claim["statement"])} <span class="soft">({numbers})</span></li>'
+    return f'<li>{verdict(claim)} {inline(claim["statement"])} <span class="soft">({numbers})</span></li>'
 
 
 def settings(record: Mapping[str, Any]) -> str:
