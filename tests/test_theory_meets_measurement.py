@@ -10,6 +10,7 @@ import pkgutil
 
 import pytest
 from theory_rows import ROWS
+from theory_rows.routes import CLOSED, PRECISE, SIMULATED
 
 import gradjax.theory
 
@@ -28,7 +29,13 @@ def public_functions():
 
 def test_every_public_function_of_theory_has_a_row_and_every_row_a_function():
     assert set(ROWS) == set(public_functions())
-    assert all(len(checks) >= 2 and len({kind for kind, _ in checks}) == len(checks) for checks in ROWS.values())
+    assert all(len({kind for kind, _ in checks}) == len(checks) for checks in ROWS.values())
+
+
+def test_every_row_has_two_kinds_of_route_of_which_one_is_no_simulation():
+    for name, checks in ROWS.items():
+        kinds = {base for kind, _ in checks for base in (CLOSED, PRECISE, SIMULATED) if kind.startswith(base)}
+        assert len(kinds) >= 2, (name, kinds)
 
 
 @pytest.mark.parametrize(

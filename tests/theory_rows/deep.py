@@ -10,11 +10,14 @@ from theory_rows.routes import CLOSED, PRECISE, SIMULATED, Z, against, sampled
 B = 8
 
 
-def fixup_steps(depth, rule):
-    """The first step's effect of a residual network whose branches end in zeros: sum over blocks of |dL/dV_l|^2."""
+def fixup_steps(depth, rule, width=200):
+    """The first step's effect on a residual network whose branches end in zeros, sum over blocks of |dL/dV_l|^2: what
+    each unit of each block would make of it."""
     rng = np.random.default_rng(5)
-    x = rng.standard_normal(200)
-    return sum(np.sum((rule * he(rng.standard_normal((200, 200)) @ x / 200**0.5)) ** 2) for _ in range(depth)) / 200
+    x = rng.standard_normal(width)
+    x *= width**0.5 / np.linalg.norm(x)
+    hidden = [he(rng.standard_normal((width, width)) @ x / width**0.5) for _ in range(depth)]
+    return depth * (rule * np.concatenate(hidden)) ** 2
 
 
 def deepnorm_step(depth, decoder=False):
@@ -29,6 +32,16 @@ def gate_pair(c, power):
     other = c * Z[0] + np.sqrt(1 - c**2) * Z[1]
     mean, error = sampled(2.0 * ((Z[0] > 0) & (other > 0)))
     return mean**power, power * mean ** (power - 1) * error
+
+
+def relu_angles(depth, skip=False):
+    """prod 1 - theta/pi along the arc-cosine map from unrelated inputs, or with a skip beside each layer."""
+    c, kept = mpmath.mpf(0), mpmath.mpf(1)
+    for _ in range(depth):
+        angle = mpmath.acos(c)
+        both, after = 1 - angle / mpmath.pi, (mpmath.sin(angle) + (mpmath.pi - angle) * c) / mpmath.pi
+        c, kept = ((c + after) / 2, kept * (1 + both) / 2) if skip else (after, kept * both)
+    return kept
 
 
 def relu_batchnorm_rate(batch):
@@ -59,7 +72,7 @@ def tokens(depth, count, post, scale, width=300, seeds=6):
 
 
 def deepnorm_network(depth):
-    """Squared gradient of the second matrices, summed over DeepNorm's blocks: deep over shallow."""
+    """ln of the squared gradient of the second matrices, summed over DeepNorm's blocks: deep less shallow."""
 
     def total(depth, seeds=6, width=64):
         c, found = residual.deepnorm_constants(depth, 0), []
@@ -79,9 +92,10 @@ def deepnorm_network(depth):
                 squares += (g @ g) * (hidden @ hidden)
                 g = c.encoder_alpha * g + w.T @ ((hidden > 0) * (v.T @ g))
             found.append(squares / width**2)
-        return np.mean(found)
+        return sampled(np.log(found))
 
-    return total(depth) / total(4), 1.0
+    (deep, one), (shallow, two) = total(depth), total(4)
+    return deep - shallow, 0.0, np.hypot(one, two) + 0.5 * (2 * 4) ** -0.5  # the rule is the leading order in 1/alpha^2
 
 
 ROWS = {
@@ -112,24 +126,29 @@ ROWS = {
     ],
     "residual.fixup_branch_scale": [
         (CLOSED, lambda: (residual.fixup_branch_scale(16, 3), 0.5, 1e-12)),
-        (SIMULATED, lambda: (fixup_steps(64, residual.fixup_branch_scale(64, 2)),
-                             fixup_steps(4, residual.fixup_branch_scale(4, 2)), 0.25)),
+        (SIMULATED, lambda: against(1.0, fixup_steps(64, residual.fixup_branch_scale(64, 2)))),
+        (SIMULATED + ", few blocks", lambda: against(1.0, fixup_steps(4, residual.fixup_branch_scale(4, 2)))),
     ],
     "residual.deepnorm_constants": [
         (CLOSED + ", encoder", lambda: (deepnorm_step(37), 1.0, 1e-12)),
         (CLOSED + ", decoder", lambda: (deepnorm_step(500, decoder=True), 1.0, 1e-12)),
-        (SIMULATED, lambda: (*deepnorm_network(32), 0.25)),
+        (SIMULATED, lambda: deepnorm_network(32)),
     ],
     "shattering.gradient_correlation": [
         (CLOSED, lambda: (shattering.gradient_correlation("relu", 2**0.5, 0.0, 1)[1], 0.5, 1e-9)),
+        (PRECISE, lambda: (shattering.gradient_correlation("relu", 2**0.5, 0.0, 20)[20], relu_angles(20), 1e-9)),
         (SIMULATED, lambda: (shattering.gradient_correlation("relu", 2**0.5, 0.0, 3)[3], *shatter(plain, 3))),
     ],
     "shattering.residual_gradient_correlation": [
         (CLOSED, lambda: (shattering.residual_gradient_correlation("relu", 2**0.5, 1)[1], 0.75, 1e-9)),
+        (PRECISE, lambda: (shattering.residual_gradient_correlation("relu", 2**0.5, 20)[20], relu_angles(20, True),
+                           1e-9)),
         (SIMULATED, lambda: (shattering.residual_gradient_correlation("relu", 2**0.5, 3)[3], *shatter(skip, 3))),
     ],
     "shattering.batchnorm_gradient_correlation": [
         (CLOSED, lambda: (shattering.batchnorm_gradient_correlation("relu", 5)[5], 2.0**-5, 1e-12)),
+        (PRECISE, lambda: (shattering.batchnorm_gradient_correlation("relu", 5, batch_size=B)[5],
+                           (1 - mpmath.acos(mpmath.mpf(-1) / (B - 1)) / mpmath.pi) ** 5, 1e-9)),
         (SIMULATED, lambda: (shattering.batchnorm_gradient_correlation("relu", 3, batch_size=B)[3],
                              *gate_pair(-1 / (B - 1), 3))),
     ],

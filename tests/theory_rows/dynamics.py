@@ -58,6 +58,12 @@ def gated_network(weight_std, bias, square, width=500, steps=400):
     return np.array(logs[100:])
 
 
+def turned(scale, steps):
+    """ln of the norm of a power of an orthogonal matrix times a number."""
+    w = scale * np.linalg.qr(np.random.default_rng(11).standard_normal((30, 30)))[0]
+    return np.log(np.linalg.norm(np.linalg.matrix_power(w, steps), 2))
+
+
 def sensitivities(factor, chains=4000, steps=200):
     """(dh/d factor)^2 of linear memories of white inputs."""
     rng = np.random.default_rng(10)
@@ -99,6 +105,8 @@ ROWS = {
     ],
     "learning.clipped_complexity": [
         (CLOSED, lambda: (learning.clipped_complexity(1.0, 1.0, 1.0, 1.0), 40.0, 0.0)),
+        (PRECISE, lambda: (learning.clipped_complexity(2.0, 3.0, 5.0, 0.1),
+                           20 * 2 * 5 / mpmath.mpf(0.1) ** 2 + 20 * 9 * mpmath.mpf(5) / 2, 1e-9)),
         (SIMULATED + ", a bound", lambda: (max(clipped_counts(4.0) - learning.clipped_complexity(
             1.0, 1.0, np.cosh(4.0) - 1, 1e-3), 0.0), 0.0, 0.0)),
     ],
@@ -109,6 +117,8 @@ ROWS = {
     ],
     "recurrent.log_gradient_bound": [
         (CLOSED, lambda: (recurrent.log_gradient_bound("sigmoid", 4.0, 9), 0.0, 1e-12)),
+        (PRECISE + ", reached by orthogonal weights", lambda: (
+            recurrent.log_gradient_bound("linear", 1.8, 9), turned(1.8, 9), 1e-12)),
         (SIMULATED + ", a bound", lambda:
             (max(recurrent_run(0.9).max() - recurrent.log_gradient_bound("tanh", 1.8, 1), 0),
                                            0.0, 0.0)),

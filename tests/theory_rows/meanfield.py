@@ -5,10 +5,11 @@ import functools
 import mpmath
 import numpy as np
 
+from gradjax.activations import ACTIVATIONS
 from gradjax.theory import meanfield, quadrature, special
 from gradjax.theory.meanfield import correlation, length, moments, spread, transient
 from theory_rows.networks import of_network
-from theory_rows.routes import CLOSED, PRECISE, RNG, SIMULATED, Z, against, gauss, gauss_pair, sech2
+from theory_rows.routes import CLOSED, PRECISE, RNG, SIMULATED, Z, against, gauss, gauss_pair, refused, sech2
 
 T = "tanh", 1.5, 0.3
 
@@ -45,6 +46,19 @@ def critical_tanh():
                 variance * gauss(lambda z: mpmath.tanh(root * z) ** 2) + 0.09 - q)  # fmt: skip
 
     return mpmath.sqrt(mpmath.findroot(equations, (1.9, 0.7))[0])
+
+
+def scales(name):
+    """Whether phi(2 x) = 2 phi(x) at random x."""
+    x = RNG.standard_normal(200)
+    phi = [quadrature.evaluate(quadrature.as_activation(name), part) for part in (2 * x, x)]
+    return np.allclose(phi[0], 2 * phi[1], rtol=1e-12)
+
+
+def bracketed(function, root):
+    """The root, and the same kept within the bracket that the scan found for it."""
+    (low, high), *_ = length.scan(function, 0.1, lambda q, _: q > 9)[0]
+    return np.clip(float(root), low, high), root, 1e-15
 
 
 LENGTHS = meanfield.length_fixed_point(*T)
@@ -84,7 +98,10 @@ ROWS = {
     ],
     "meanfield.moments.check_stds": [
         (CLOSED, lambda: (sum(moments.check_stds(1, 2, 0.5)), 3.5, 0.0)),
-        (PRECISE, lambda: (moments.check_stds(mpmath.mpf(1) / 4, 0.0)[0], 0.25, 0.0)),
+        (SIMULATED + " arguments, refused where out of range", lambda: refused(
+            lambda std: moments.check_stds(std, 0.0), lambda std: std >= 0)),
+        (SIMULATED + " arguments, of dropout", lambda: refused(
+            lambda keep: moments.check_stds(1.0, 0.0, keep), lambda keep: 0 < keep <= 1)),
     ],
     "meanfield.moments.mean_over_gaussian": [
         (CLOSED, lambda: (moments.mean_over_gaussian(quadrature.as_activation("linear"), 3.0, lambda z, x: x**2), 3.0,
@@ -102,6 +119,9 @@ ROWS = {
     "meanfield.moments.is_homogeneous": [
         (CLOSED, lambda: (moments.is_homogeneous(quadrature.as_activation("relu")), True, 0)),
         (CLOSED + ", a counterexample", lambda: (moments.is_homogeneous(quadrature.as_activation("gelu")), False, 0)),
+        (SIMULATED + ", of every activation, by its definition", lambda: (
+            sum(moments.is_homogeneous(quadrature.as_activation(name)) for name in ACTIVATIONS),
+            sum(scales(name) for name in ACTIVATIONS), 0)),
     ],
     "meanfield.length.length_map": [
         (PRECISE, lambda: (meanfield.length_map(*T, 2.0),
@@ -112,8 +132,10 @@ ROWS = {
             2.25 * (np.tanh(2**0.5 * Z[0]) * (RNG.random(Z.shape[1]) < 0.7) / 0.7) ** 2 + 0.09)),
     ],
     "meanfield.length.scan": [
-        (CLOSED, lambda: (np.mean(length.scan(lambda q: 2 - q, 0.1, lambda q, _: q > 9)[0][0]), 2.0, 0.3)),
-        (PRECISE, lambda: (length.scan(lambda q: 2 - q, 0.1, lambda q, _: q > 9)[1], mpmath.sign(2 - 0.1), 0)),
+        (CLOSED, lambda: bracketed(lambda q: 2 - q, 2.0)),
+        (PRECISE, lambda: bracketed(np.cos, mpmath.pi / 2)),
+        (PRECISE + ", the sign before it", lambda: (
+            length.scan(lambda q: 2 - q, 0.1, lambda q, _: q > 9)[1], mpmath.sign(2 - 0.1), 0)),
     ],
     "meanfield.length.bracketed_root": [
         (CLOSED, lambda: (length.bracketed_root(lambda q: (q - 2.0, q), 1.0, 9.0), 2.0, 1e-14)),

@@ -44,3 +44,17 @@ def sampled(values):
 def against(ours, values):
     mean, error = sampled(values)
     return ours, mean, error
+
+
+def refused(check, valid):
+    """How many of random arguments, some of them out of range, a validator lets through, and how many it should."""
+
+    def passes(value):
+        try:
+            check(value)
+        except ValueError:
+            return False
+        return True
+
+    values = [*np.round(RNG.normal(0, 3, 40), 1).tolist(), *range(-3, 8)]
+    return sum(map(passes, values)), sum(map(valid, values)), 0

@@ -7,7 +7,16 @@ from gradjax.theory import finite_width, isometry, special
 from gradjax.theory.isometry import branch, slopes, spectrum
 from gradjax.theory.isometry.moments import check
 from theory_rows.networks import gate, lyapunov_by_qr, one, products, relu_logs
-from theory_rows.routes import CLOSED, PRECISE, SIMULATED, against, gauss, sech2
+from theory_rows.precise import (
+    density_at,
+    edge_at,
+    gaussian_relu,
+    orthogonal_relu,
+    smooth_limit,
+    tanh_exponent,
+    tanh_variance,
+)
+from theory_rows.routes import CLOSED, PRECISE, SIMULATED, Z, against, gauss, refused, sech2
 
 MARCHENKO_PASTUR = np.sqrt(3) / (2 * np.pi)  # its density at 1; its edge is 4
 TWO_GATES = 1 / (2 * np.pi * np.sqrt(3))  # two free projections of rank 1/2: density at 1; the edge is 4
@@ -44,6 +53,19 @@ def linear_branch():
     return spectrum._branch(slopes.slope_law("linear", 1.0), True, 1)
 
 
+def relu_branch(depth=3):
+    return spectrum._branch(slopes.slope_law("relu", 1.0), True, depth)
+
+
+def edge(of):
+    return np.exp(branch.edge_of(of, 1 + np.exp(spectrum.SCAN[::-1]))[1])
+
+
+def traced(of, x):
+    start, log_edge = branch.edge_of(of, 1 + np.exp(spectrum.SCAN[::-1]))
+    return branch.trace(of, start, log_edge, np.array([x]))[0]
+
+
 def near_isometry(depth=64, width=100):
     point = isometry.isometric_point("tanh", depth, 0.25)
     return products(lambda z: point.weight_std / np.cosh(point.q**0.5 * z) ** 2, depth, width, orthogonal=True)
@@ -69,6 +91,8 @@ ROWS = {
     ],
     "finite_width.leading_log_squared_norm_moments": [
         (CLOSED, lambda: (finite_width.leading_log_squared_norm_moments((100, 100, 100)).variance, 0.1, 1e-12)),
+        (PRECISE + ", to second order in 1/width", lambda: (
+            finite_width.leading_log_squared_norm_moments((400, 400)).variance, layer_of_relu(400, 2), (5 / 400) ** 2)),
         (SIMULATED, lambda: (finite_width.leading_log_squared_norm_moments((60, 60)).variance,
                              np.var(relu_logs((60, 60))[0]), 0.02)),
     ],
@@ -83,16 +107,20 @@ ROWS = {
                              4 * np.sqrt(special.trigamma(2.0) / 4 / 8000))),
     ],
     "isometry.branch.edge_of": [
-        (CLOSED, lambda: (np.exp(branch.edge_of(linear_branch(), 1 + np.exp(spectrum.SCAN[::-1]))[1]), 4.0, 1e-9)),
-        (SIMULATED, lambda: (np.exp(branch.edge_of(linear_branch(), 1 + np.exp(spectrum.SCAN[::-1]))[1]),
-                             products(one, 1).max(), 0.3)),
+        (CLOSED, lambda: (edge(linear_branch()), 4.0, 1e-9)),
+        (PRECISE, lambda: (np.log(edge(relu_branch())), mpmath.log(edge_at(gaussian_relu(3))), 1e-9)),
+        (SIMULATED, lambda: (edge(linear_branch()), products(one, 1).max(), 0.3)),
     ],
     "isometry.branch.trace": [
         (CLOSED, lambda: (branch.trace(linear_branch(), 2.0, np.log(4), np.ones(1))[0], MARCHENKO_PASTUR, 1e-8)),
+        (PRECISE, lambda: (traced(relu_branch(), 2.5),
+                           density_at(gaussian_relu(3), 2.5), 1e-8)),
         (SIMULATED, lambda: density_of_products("gaussian", 1, one, "linear")),
     ],
     "isometry.branch.trace_above": [
         (CLOSED, lambda: (branch.trace_above(linear_branch(), np.ones(1))[0], MARCHENKO_PASTUR, 1e-6)),
+        (PRECISE, lambda: (branch.trace_above(relu_branch(), np.array([2.5]))[0], density_at(gaussian_relu(3), 2.5),
+                           1e-8)),
         (SIMULATED, lambda: (np.trapezoid(branch.trace_above(linear_branch(), x := np.linspace(1, 3.999, 900)), x),
                              np.mean(products(one, 1) > 1), 0.03)),
     ],
@@ -109,6 +137,10 @@ ROWS = {
     "isometry.limits.universality_class": [
         (CLOSED, lambda: (isometry.universality_class("hard_tanh") == "bernoulli", True, 0)),
         (CLOSED + ", the other class", lambda: (isometry.universality_class("tanh") == "smooth", True, 0)),
+        (SIMULATED + ": whether most slopes are the largest one", lambda: (
+            isometry.universality_class("hard_tanh") == "bernoulli", np.mean(abs(Z[0]) * 0.2 < 1) > 0.5, 0)),
+        (SIMULATED + ": or none is", lambda: (
+            isometry.universality_class("erf") == "smooth", np.mean(np.exp(-(Z[0] ** 2) / 25) == 1) < 0.5, 0)),
     ],
     "isometry.limits.limit_largest_squared_singular_value": [
         (CLOSED, lambda: (isometry.limit_largest_squared_singular_value("bernoulli", 2.0), 2 * np.e, 1e-12)),
@@ -118,21 +150,27 @@ ROWS = {
     "isometry.limits.limit_squared_singular_value_density": [
         (CLOSED, lambda:
             (isometry.limit_squared_singular_value_density("bernoulli", 0.25, [1.0]).atoms[0][1], 0.75, 0)),
+        (PRECISE, lambda: (isometry.limit_squared_singular_value_density("smooth", 2.0, [1.5]).values[0],
+                           density_at(smooth_limit(2.0), 1.5), 1e-8)),
         (SIMULATED, lambda: (np.trapezoid(isometry.limit_squared_singular_value_density(
             "smooth", 0.25, x := np.linspace(1, 2.42, 500)).values, x), np.mean(near_isometry() > 1), 0.04)),
     ],
     "isometry.limits.isometric_point": [
         (CLOSED, lambda: (isometry.squared_singular_value_variance(
             "tanh", "orthogonal", 64, isometry.isometric_point("tanh", 64, 0.25).q), 0.25, 1e-9)),
+        (PRECISE, lambda: (0.25, 64 * tanh_variance(isometry.isometric_point("tanh", 64, 0.25).q), 1e-9)),
         (SIMULATED, lambda: (0.25, np.var(near_isometry()), 0.03)),
     ],
     "isometry.lyapunov.lyapunov_spectrum": [
         (CLOSED, lambda: (isometry.lyapunov_spectrum("linear", 1.0, 0.0, 0.75), np.log(0.25) / 2, 1e-9)),
+        (PRECISE, lambda: (isometry.lyapunov_spectrum("tanh", 3.0, 0.0, 0.4), tanh_exponent(3.0, 0.4), 1e-9)),
         (SIMULATED, lambda: (isometry.lyapunov_spectrum("linear", 1.0, 0.0, 0.505), lyapunov_by_qr()[50], 0.03)),
     ],
     "isometry.moments.check": [
         (CLOSED, lambda: (check("gaussian", 3) == (True, 3), True, 0)),
         (CLOSED + ", the other kind", lambda: (check("orthogonal", 2.0) == (False, 2), True, 0)),
+        (SIMULATED + " arguments, refused where out of range", lambda: refused(
+            lambda depth: check("gaussian", depth), lambda depth: depth >= 1 and depth == int(depth))),
     ],
     "isometry.moments.squared_singular_value_variance": [
         (CLOSED, lambda: (isometry.squared_singular_value_variance("relu", "gaussian", 3, 1.0), 6.0, 1e-9)),
@@ -151,6 +189,10 @@ ROWS = {
     ],
     "isometry.spectrum.largest_squared_singular_value": [
         (CLOSED, lambda: (isometry.largest_squared_singular_value("relu", "orthogonal", 2, 1.0), 4.0, 1e-9)),
+        (PRECISE, lambda: (isometry.largest_squared_singular_value("relu", "gaussian", 16, 1.0),
+                           edge_at(gaussian_relu(16)), 1e-7)),
+        (PRECISE + ", orthogonal", lambda: (isometry.largest_squared_singular_value("relu", "orthogonal", 16, 1.0),
+                                            edge_at(orthogonal_relu(16)), 1e-7)),
         (SIMULATED, lambda: (isometry.largest_squared_singular_value("linear", "gaussian", 1, 1.0),
                              products(one, 1).max(), 0.3)),
     ],
@@ -161,6 +203,8 @@ ROWS = {
     "isometry.spectrum.squared_singular_value_density": [
         (CLOSED, lambda: (isometry.squared_singular_value_density("relu", "orthogonal", 2, 1.0, [1.0]).values[0],
                           TWO_GATES, 1e-7)),
+        (PRECISE, lambda: (isometry.squared_singular_value_density("relu", "orthogonal", 5, 1.0, [1.5]).values[0],
+                           density_at(orthogonal_relu(5), 1.5), 1e-8)),
         (SIMULATED, lambda: density_of_products("gaussian", 2, one, "linear")),
     ],
 }  # fmt: skip
