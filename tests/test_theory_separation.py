@@ -13,7 +13,8 @@ MEASURED = (
     *("training", "sweep", "networks", "layers"),
 )
 GROUND = ("activations", "initializers", "tables", "tasks")
-KNOWN_TO_THEORY = {"theory", "activations", "tables"}  # scalar functions, and how they are looked up
+# scalar functions, how they are looked up, what is refused, and where float64 is computed
+KNOWN_TO_THEORY = {"theory", "activations", "tables", "arguments", "platforms"}
 
 
 def imported_parts(source, inside):

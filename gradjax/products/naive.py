@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.platforms import in_doubles
 from gradjax.products.factors import Runs, check_factors
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -21,7 +22,7 @@ def naive_log_singular_values(factors):
     """
     checked = check_factors(factors)
     if checked.numpy:
-        with jax.enable_x64(checked.runs.arrays[0].dtype == np.float64):
+        with in_doubles(checked.runs.arrays[0].dtype == np.float64):
             return np.asarray(_product_then_svd(checked.runs))
     return _product_then_svd(checked.runs)
 
