@@ -11,7 +11,7 @@ Two towers rise from one ground and never import each other, so that their agree
 from gradjax import activations as activations
 from gradjax import chain as chain
 from gradjax import clipping as clipping
-from gradjax import diagnosis as diagnosis
+from gradjax import diagnose as diagnose
 from gradjax import gradients as gradients
 from gradjax import initializers as initializers
 from gradjax import jacobians as jacobians

@@ -11,10 +11,10 @@ import numpy as np
 
 from gradjax.chain import Layer, Stack, as_layer, depth_of, fold, layer_of
 from gradjax.chain.stack import slice_of, stacked_leaves
-from gradjax.diagnosis.measure import Measures, log_singular_values, measure
+from gradjax.diagnosis.measure import Measures, measure
 from gradjax.diagnosis.points import cuts
 from gradjax.diagnosis.rewriting import with_parameters
-from gradjax.diagnosis.units import Unit, kernel_stds, recognized
+from gradjax.diagnosis.units import Unit, is_tied, kernel_stds, recognized
 from gradjax.theory import meanfield
 from gradjax.theory.finite_width import RELU_LAYER
 
@@ -24,7 +24,7 @@ DEVIATIONS = 5.0  # beyond chance: one healthy layer in three million
 
 @dataclass(frozen=True)
 class DenseRow:
-    """A recognized layer φ(h W + b) at one depth: its deviations, and ln of what it does to a squared gradient norm."""
+    """A recognized φ(h W + b) at one depth, a convolution or a cell's step too: deviations, ln of its squared gain."""
 
     row: int
     entry: int
@@ -100,10 +100,18 @@ class Case:
     def limit(self, rows) -> float:
         """What ln of a squared norm may change by over these rows: harmless, or no more than chance at this width.
 
-        ln |J u|² of independent layers of n units varies by up to 5 / n each (`gradjax.theory.finite_width`).
+        ln |J u|² of independent layers of n units varies by up to 5 / n each (`gradjax.theory.finite_width`). Steps of
+        one cell are not independent: its leading eigenvalue is off by up to 1/√n of itself at every one of them.
         """
-        variance = sum(RELU_LAYER / max(1, int(n)) for n in self.widths[list(rows)])
-        return max(HARMFUL, DEVIATIONS * variance**0.5)
+        rows = list(rows)
+        variance = sum(RELU_LAYER / max(1, int(n)) for n in self.widths[rows])
+        together = np.sum(2 * np.log1p(self.widths[rows] ** -0.5), where=self.tied[rows])
+        return max(HARMFUL, DEVIATIONS * variance**0.5 + float(together))
+
+    @functools.cached_property
+    def tied(self) -> np.ndarray:
+        """Whether a row is a step through time, with the same weights as the one before."""
+        return np.concatenate([np.full(depth_of(entry), is_tied(entry)) for entry in self.entries])
 
     def growth_of_signal(self, rows) -> float:
         """ln of the squared signal's growth on its way back through these rows; the activation's where that broke."""
@@ -143,7 +151,7 @@ class Case:
 
     @functools.cached_property
     def recognized(self) -> list[DenseRow]:
-        """Every layer of the form φ(h W + b)."""
+        """Every layer of the form φ(h W + b), W a matrix or a convolution, and every step of such a cell."""
         found, row = [], 0
         for e, (entry, unit) in enumerate(zip(self.entries, self.units, strict=True)):
             depth = depth_of(entry)
@@ -195,11 +203,6 @@ def build(entries, x, loss: Layer, examples: int | None, *, form: bool = True) -
     return Case(entries, x, loss, examples, units, found, woken)
 
 
-def singular_values(case: Case) -> dict[str, np.ndarray]:
-    """See `gradjax.diagnosis.measure.log_singular_values`."""
-    return log_singular_values(case.entries, case.measures)
-
-
 def _single(entry, state, examples: int | None):
     """Shape and dtype of one example's activation, without the depth axis of a Stack."""
 
@@ -236,5 +239,5 @@ def awake(leaves, stacked: bool) -> tuple:
 
 
 def _awake(entry):
-    stacked = isinstance(entry, Stack) and not any(entry.tied or ())
+    stacked = isinstance(entry, Stack) and not is_tied(entry)
     return with_parameters(entry, awake(layer_of(entry).parameters, stacked))

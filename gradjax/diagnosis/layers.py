@@ -9,11 +9,11 @@ import numpy as np
 from gradjax.chain import admit, as_layer, depth_of, layer_of
 from gradjax.chain.forward import forward
 from gradjax.diagnosis.case import Case, build
-from gradjax.diagnosis.case import singular_values as values_of
 from gradjax.diagnosis.causes import OF_LAYERS, judged
 from gradjax.diagnosis.report import COLUMNS, Diagnosis
 from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.diagnosis.step import updated
+from gradjax.jacobians import SingularValueSummary
 from gradjax.numerics import is_inexact
 
 
@@ -38,8 +38,9 @@ def diagnose(
         batch_axis: None or 0. Units that are dead, and the example of a NaN, are known of a batch alone.
         optimizer: an optax optimizer: the sizes of its first update are then measured, too.
         model: the whole model: refused where the layers compose to something else.
-        singular_values: whether to form one example's Jacobian of each layer, up to 512 units in and out; no cause
-            rests on them.
+        singular_values: whether to take the largest, the median and the least singular value of one example's
+            Jacobian of each layer: formed up to 512 units in and out, beyond that estimated, which the table marks
+            by ~, with errors among the measures. No cause rests on them.
 
     Returns:
         The first bad layer of the forward and of the backward pass, the example of the batch, the causes (see
@@ -61,7 +62,7 @@ def diagnose(
     findings, missing = judged(OF_LAYERS, case, "it needs `diagnose_step` or a flight record")
     forward_row, backward_row = _first_bad(case, findings)
     measures = {name: case.of(name) for name in COLUMNS if name in case.measures.by_layer}
-    measures |= values_of(case) | _updates(case, optimizer)
+    measures |= _singular_values(case) | _updates(case, optimizer)
     return Diagnosis(names, measures, findings, missing, forward_row, backward_row, _example(case, forward_row))
 
 
@@ -129,6 +130,12 @@ def _example(case: Case, row: int | None) -> int | None:
         return int(np.argmax(np.any(inputs, axis=0)))
     bad = np.flatnonzero(finite[row] == 0) if row is not None else np.zeros(0, int)
     return int(bad[0]) if bad.size and bad.size < finite.shape[1] else None
+
+
+def _singular_values(case: Case) -> dict[str, np.ndarray]:
+    """What `gradjax.jacobians.SingularValueSummary` holds, by row; NaN from the first that breaks on."""
+    names = [name for name in SingularValueSummary._fields if name in case.measures.by_layer]
+    return {name: np.where(case.whole, case.of(name), np.nan) for name in names}
 
 
 def _updates(case: Case, optimizer) -> dict[str, np.ndarray]:

@@ -17,10 +17,12 @@ import numpy as np
 from gradjax.chain import depth_of, fold, linearize
 from gradjax.chain.forward import is_differentiable
 from gradjax.diagnosis.units import Unit
-from gradjax.jacobians import jacobian
+from gradjax.jacobians.plan import MEMORY, at_work
+from gradjax.jacobians.summary import layer_summary
 from gradjax.numerics import HIGHEST, all_finite, exponent, is_inexact, log_norm, scale_by_power_of_two
 
-LARGEST_FORMED = 2**18  # entries of a Jacobian whose singular values are taken: 512 units in and out
+LARGEST_FORMED = 2**18  # entries of a Jacobian that is formed for its singular values: 512 units in and out
+LANCZOS, PROBES = 48, 2  # products with random vectors, of those that are not
 FLAT = 0.05  # |φ'| below this, the unit is saturated: what passes it loses three e-folds of the squared norm or more
 
 
@@ -41,7 +43,6 @@ class Measures(NamedTuple):
     log_cotangent: float  # ln |d loss / d output|
     loss: float
     finite_examples: np.ndarray | None  # (depth, examples), of each layer's output
-    jacobians: list  # one example's, by entry; None where not formed
 
 
 def measure(loss: Callable, entries, x, units: list[Unit | None], *, examples: int | None, form: bool = True):
@@ -51,35 +52,21 @@ def measure(loss: Callable, entries, x, units: list[Unit | None], *, examples: i
         loss, entries, x: behind the door (`gradjax.chain.admit`); x and parameters may hold NaN.
         units: see `gradjax.diagnosis.units.recognized`.
         examples: how many there are along the leading axis of every activation; None for one alone.
-        form: whether to form one example's Jacobian of each layer, where it is no larger than 2^18 entries.
+        form: whether to take the singular values of one example's Jacobian of each layer: from the matrix where that
+            has 2^18 entries at most, else estimates with their errors (see `gradjax.jacobians.singular_value_summary`).
     """
-    plans = tuple(Plan(unit.kernel if unit else None, bool(unit and unit.transposed), form) for unit in units)
+    plans = tuple(_plan(unit, form) for unit in units)
     kept, out, value, cotangent, behind = _measure(loss, entries, x, jax.random.key(0), examples, plans)
     found = [row | back for (_, row), back in zip(kept, behind, strict=True)]
-    jacobians = [row.pop("jacobian", None) for row in found]
     masks = [row.pop("finite_examples", None) for row in found]
     by_layer = {name: _rows(entries, [row.get(name) for row in found]) for name in {n for row in found for n in row}}
     finite = None if masks[0] is None else np.concatenate([np.asarray(m).reshape(-1, examples or 1) for m in masks])
-    return Measures(by_layer, [h for h, _ in kept], out, float(cotangent), float(value), finite, jacobians)
+    return Measures(by_layer, [h for h, _ in kept], out, float(cotangent), float(value), finite)
 
 
-def log_singular_values(entries, measures: Measures) -> dict[str, np.ndarray]:
-    """ln of the largest, the median and the smallest singular value of each layer's Jacobian, NaN where not formed."""
-    logs = []
-    for entry, formed in zip(entries, measures.jacobians, strict=True):
-        if formed is None:
-            logs += [np.full(3, np.nan)] * depth_of(entry)
-            continue
-        stacked = np.asarray(formed)
-        for one in stacked if stacked.ndim == 3 else stacked[None]:
-            logs.append(_three(one) if np.isfinite(one).all() else np.full(3, np.nan))
-    return dict(zip(("log_largest", "log_median", "log_smallest"), np.stack(logs).T, strict=True))
-
-
-def _three(matrix: np.ndarray) -> np.ndarray:
-    values = np.linalg.svd(matrix, compute_uv=False)
-    with np.errstate(divide="ignore"):
-        return np.log(values[[0, len(values) // 2, -1]].astype(np.float64))
+def _plan(unit: Unit | None, form: bool) -> Plan:
+    matrix = unit is not None and unit.kind in ("dense", "transposed")
+    return Plan(unit.kernel if matrix else None, matrix and unit.kind == "transposed", form)
 
 
 def _rows(entries, columns: list) -> np.ndarray:
@@ -144,11 +131,12 @@ def _seen_at_a_tangent(examples, plan: Plan, layer, h, out, key) -> dict:
         units = t.reshape(leaves[0].shape).reshape(-1, leaves[0].shape[-1])
         row["dead"] = jnp.mean(jnp.all(units == 0, axis=0).astype(jnp.float32))
         row |= _saturated(plan, layer, h, v, units)
-    size = linear.h.size * t.size // (examples or 1) ** (0 if layer.coupled else 2)
-    if plan.form and size <= LARGEST_FORMED:
+    if plan.form:
         alone = examples is not None and not layer.coupled
         one = jax.tree.map(lambda a: a[0], h) if alone else h
-        row["jacobian"] = jacobian(replace(layer, mapped=False) if alone else layer, one)
+        own = replace(layer, mapped=False) if alone else layer
+        found = layer_summary(own, one, key, LARGEST_FORMED, LANCZOS, PROBES, at_work(MEMORY))
+        row |= {name: jnp.asarray(value, sizes[0].dtype) for name, value in found._asdict().items()}
     return row
 
 

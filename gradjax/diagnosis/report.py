@@ -19,6 +19,7 @@ COLUMNS = {  # name of a measure -> heading; natural logs
     "dead": "dead",
     "saturated": "satur.",
 }
+ESTIMATED = ("log_largest", "log_median", "log_smallest")  # where the measure `estimated` says so
 MOST_ROWS = 24  # a table of 100 layers is not read
 
 
@@ -132,17 +133,25 @@ class Diagnosis:
         return "\n".join(lines)
 
     def table(self, rows: int = MOST_ROWS) -> str:
-        """The measures as text, one line a row; of many rows those at both ends, flagged ones and every k-th."""
+        """The measures as text, one line a row; of many rows those at both ends, flagged ones and every k-th.
+
+        ~ marks an estimate; of the least singular value that is an upper bound.
+        """
         shown = [name for name in COLUMNS if name in self.measures and not np.isnan(self.measures[name]).all()]
         width = max([len(name) for name in self.names] + [5])
         lines = [" " * width + "".join(f"{COLUMNS[name]:>11}" for name in shown) + "  flags"]
         flags, before = self.flags, -1
         for row in self._chosen(rows):
             lines += [" " * width + "  ..."] if row > before + 1 else []
-            cells = "".join(f"{_cell(self.measures[name][row]):>11}" for name in shown)
+            cells = "".join(f"{self._cell(name, row):>11}" for name in shown)
             lines.append(f"{self.names[row]:<{width}}{cells}  {flags[row]}".rstrip())
             before = row
         return "\n".join(lines)
+
+    def _cell(self, name: str, row: int) -> str:
+        value, estimated = self.measures[name][row], self.measures.get("estimated")
+        mark = "~" if name in ESTIMATED and estimated is not None and estimated[row] == 1 else ""
+        return "-" if np.isnan(value) else f"{mark}{value:.2f}"
 
     def _chosen(self, rows: int) -> list[int]:
         count = len(self.names)
@@ -175,7 +184,3 @@ class Diagnosis:
         ax.set(xlabel="layer (row of the table)", ylabel="natural log", title=self.cause or "healthy")
         ax.legend(fontsize=7)
         return ax
-
-
-def _cell(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"

@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from gradjax.chain import Coupled, Stack, as_layers, depth_of, layer_of
 from gradjax.diagnosis.points import Safe
+from gradjax.diagnosis.units import is_tied
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ def with_parameters(entry, parameters: tuple):
 
 
 def with_parameter(entry, index: int, change: Callable):
-    """The entry with one of its parameters changed: `change(old, stacked)` gives the new one."""
+    """The entry with one of its parameters changed: `change(old, stacked)` gives the new one.
+
+    `stacked` says whether it has a depth axis.
+    """
     own = layer_of(entry).parameters
-    new = jnp.asarray(change(own[index], isinstance(entry, Stack))).astype(own[index].dtype)
+    stacked = isinstance(entry, Stack) and not is_tied(entry)
+    new = jnp.asarray(change(own[index], stacked)).astype(own[index].dtype)
     return with_parameters(entry, (*own[:index], new, *own[index + 1 :]))
 
 

@@ -5,13 +5,13 @@ from functools import partial
 import jax
 import numpy as np
 
-from gradjax.chain import as_layers, layer_of
+from gradjax.chain import Stack, as_layers, layer_of
 from gradjax.diagnosis.case import HARMFUL, Case, DenseRow, critical_std
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.rewriting import by_depth, with_parameter
 from gradjax.numerics import is_inexact
 
-NO_DENSE = "no layers of the form φ(h W + b)"
+NO_DENSE = "no layers of the form φ(h W + b), convolutions and vanilla cells included"
 
 
 def weight_scale(case: Case) -> Finding | str | None:
@@ -63,22 +63,22 @@ def layer_imbalance(case: Case) -> Finding | str | None:
 
 def saturation(case: Case) -> Finding | str | None:
     """Units held where their activation is flat by their biases: E φ'² is lost, layer by layer."""
-    dense = case.dense
+    dense = [d for d in case.dense if d.unit.kind != "cell"]  # whose biases are not all that enters beside the state
     if not dense:
         return NO_DENSE
     slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'²
-    share = np.array([np.nanmax(case.of("saturated")[list(d.rows)]) for d in dense])
+    share = np.array([_largest(case.of("saturated")[list(d.rows)]) for d in dense])
     by_bias = np.array([d.bias_std > d.weight_std * _size_into(case, d.row) and d.bias_std > 1 for d in dense])
-    flat = by_bias & (slopes < -1) & (share > 0.5) & ~_dead(case, dense)
+    # of a convolution the share is not measured
+    flat = by_bias & (slopes < -1) & ((share > 0.5) | np.isnan(share)) & ~_dead(case, dense)
     lost = -float(slopes[flat].sum())
     if lost <= case.limit([d.row for d in dense]):
         return None
     worst = int(np.argmin(np.where(flat, slopes, np.inf)))
     factor = 0.01 / max(dense[i].bias_std for i in np.flatnonzero(flat))
     chosen = [d for d, f in zip(dense, flat, strict=True) if f]
-    evidence = (
-        f"biases of size {dense[worst].bias_std:.3g} hold {share[worst]:.0%} of the units flat: e^-{lost:.1f} is lost"
-    )
+    units = "units" if np.isnan(share[worst]) else f"{share[worst]:.0%} of the units"
+    evidence = f"biases of size {dense[worst].bias_std:.3g} hold {units} flat: e^-{lost:.1f} is lost"
     remedy = Remedy(
         f"multiply the biases of {len(chosen)} layers by {factor:.3g}", factor, "layers",
         lambda layers: _scaled(layers, chosen, factor, bias=True),
@@ -140,8 +140,9 @@ def _takes_the_size_out(case: Case) -> bool:
 
 
 def _mean_bias(case: Case, dense: DenseRow, place: int) -> float:
-    bias = np.asarray(layer_of(case.entries[dense.entry]).parameters[place], np.float64)
-    return float(np.mean(bias[dense.depth] if bias.ndim > 1 else bias))
+    entry = case.entries[dense.entry]
+    bias = np.asarray(layer_of(entry).parameters[place], np.float64)
+    return float(np.mean(bias[dense.depth] if isinstance(entry, Stack) and dense.unit.kind != "cell" else bias))
 
 
 def _times(factor: float):
@@ -152,10 +153,9 @@ def _log_ratios(dense: list[DenseRow]) -> np.ndarray:
     """ln σ_w over the critical σ_w at the layers' common bias scale."""
     biases: dict = {}
     for d in dense:
-        biases.setdefault(d.unit.activation, []).append(d.bias_std)
-    return np.array(
-        [np.log(d.weight_std / critical_std(d, float(np.median(biases[d.unit.activation])))) for d in dense]
-    )
+        biases.setdefault((d.unit.activation, d.unit.kind), []).append(d.bias_std)
+    usual = {kind: float(np.median(stds)) for kind, stds in biases.items()}
+    return np.array([np.log(d.weight_std / critical_std(d, usual[d.unit.activation, d.unit.kind])) for d in dense])
 
 
 def _size_into(case: Case, row: int) -> float:
@@ -163,7 +163,13 @@ def _size_into(case: Case, row: int) -> float:
 
 
 def _dead(case: Case, dense: list[DenseRow]) -> np.ndarray:
-    return np.array([np.nanmax(case.of("dead", True)[list(d.rows)]) > 0.5 for d in dense])
+    return np.array([_largest(case.of("dead", True)[list(d.rows)]) > 0.5 for d in dense])
+
+
+def _largest(values: np.ndarray) -> float:
+    """Of those that were measured; NaN where none was."""
+    usual = values[np.isfinite(values)]
+    return float(usual.max()) if usual.size else float("nan")
 
 
 def _scaled(layers, dense: list[DenseRow], factor: float, bias: bool = False) -> list:

@@ -2,32 +2,39 @@
 
 Mean field theory speaks of such layers. A layer with one matrix and at most one vector among its parameters is tried:
 with W = 0 and b = z it gives φ(z); it is one of them if φ acts on each unit alone and the layer at random W, b and h
-gives φ(h W + b), or φ(W h + b) as Equinox and PyTorch lay their kernels out.
+gives φ(h W + b), or φ(W h + b) as Equinox and PyTorch lay their kernels out. Convolutions and the steps of a vanilla
+recurrent cell are tried by `gradjax.diagnosis.bilinear`.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from gradjax.activations import ACTIVATIONS
-from gradjax.chain import Layer, Stack, layer_of
+from gradjax.chain import Layer, Stack, depth_of, layer_of
 from gradjax.chain.stack import slice_of, stacked_leaves
+from gradjax.diagnosis import bilinear
 from gradjax.layers.dense import Dense
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A recognized dense layer: which of its parameters is the kernel, which the bias, how it lies, and its φ.
+    """A recognized layer: which of its parameters is the kernel, which the bias, how many weights meet, and its φ.
 
+    `kind` is 'dense', 'transposed' (φ(W h + b)), 'convolution', or 'cell' (a step through time, its weights tied);
     `activation` is that of the layer itself; `following` says how many entries behind it belong to φ too.
     """
 
     kernel: int
     bias: int | None
-    transposed: bool
+    kind: str
+    fan_in: int
     activation: Callable[[Array], Array]
     following: int = 0
 
@@ -40,27 +47,45 @@ def recognized(entries, states) -> list[Unit | None]:
         states: shape and dtype of the activation that enters each (without depth or batch axis).
     """
     layers = [replace(_slice(entry), mapped=False) for entry in entries]
-    tied = [
-        isinstance(entry, Stack) and any(entry.tied or ()) for entry in entries
-    ]  # through time: no depth of its own
-    units = [None if t else _as_unit(layer, h) for layer, h, t in zip(layers, states, tied, strict=True)]
+    units = [
+        _as_cell(layer, h) if is_tied(entry) else _as_unit(layer, h) or _as_convolution(layer, h)
+        for layer, h, entry in zip(layers, states, entries, strict=True)
+    ]
     for index, unit in enumerate(units):
         if unit is not None and unit.activation is ACTIVATIONS["linear"] and not isinstance(entries[index], Stack):
             units[index] = _with_following(unit, layers[index + 1 :])
     return units
 
 
+def is_tied(entry) -> bool:
+    """Whether the entry is one layer many times: a cell through time."""
+    return isinstance(entry, Stack) and any(entry.tied or ())
+
+
 def kernel_stds(entry, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
-    """σ_w = √(fan_in · mean W²) and σ_b of a recognized entry, (depth,) each."""
+    """σ_w = √(fan_in · mean W²) and σ_b of a recognized entry, (depth,) each; a cell's σ_b counts its input, too."""
+    if unit.kind == "cell":
+        weight, bias = (np.sqrt(np.asarray(a, np.float64)) for a in _of_cell(entry, unit.kernel, unit.bias))
+        return np.broadcast_to(unit.fan_in**0.5 * weight, bias.shape), bias
     parameters = layer_of(entry).parameters
-    kernels = np.asarray(parameters[unit.kernel], np.float64)
-    kernels = kernels if isinstance(entry, Stack) else kernels[None]
-    fan_in = kernels.shape[-1 if unit.transposed else -2]
-    stds = np.sqrt(fan_in * np.mean(kernels**2, axis=(-2, -1)))
+    kernels, depth = np.asarray(parameters[unit.kernel], np.float64), depth_of(entry)
+    stds = np.sqrt(unit.fan_in * np.mean(kernels.reshape(depth, -1) ** 2, axis=1))
     if unit.bias is None:
         return stds, np.zeros_like(stds)
     biases = np.asarray(parameters[unit.bias], np.float64)
-    return stds, np.sqrt(np.mean((biases if isinstance(entry, Stack) else biases[None]) ** 2, axis=-1))
+    return stds, np.sqrt(np.mean(biases.reshape(depth, -1) ** 2, axis=1))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _of_cell(entry: Stack, kernel: int, bias: int) -> tuple[Array, Array]:
+    """The mean square of the weights and, step by step, of what enters φ beside the state."""
+    own = layer_of(entry).parameters
+    h = jnp.zeros(own[bias].size, own[kernel].dtype)
+
+    def one(leaves):
+        return bilinear.drive(replace(slice_of(entry, leaves), mapped=False), h, kernel, bias)
+
+    return jnp.mean(own[kernel] ** 2), jax.lax.map(one, stacked_leaves(entry))
 
 
 def _slice(entry) -> Layer:
@@ -71,13 +96,38 @@ def _as_unit(layer: Layer, h) -> Unit | None:
     shapes = [jnp.shape(p) for p in layer.parameters]
     kernels = [i for i, shape in enumerate(shapes) if len(shape) == 2]
     biases = [i for i, shape in enumerate(shapes) if len(shape) == 1]
-    if layer.coupled or len(kernels) != 1 or len(biases) > 1 or len(shapes) > 2 or not _is_real(h):
+    if layer.coupled or len(kernels) != 1 or len(biases) > 1 or len(shapes) != len(kernels + biases) or not _is_real(h):
         return None
     kernel, bias = kernels[0], (biases[0] if biases else None)
     for transposed in (False, True):
         inputs = shapes[kernel][1 if transposed else 0]
         if h.ndim and h.shape[-1] == inputs and _is_dense(layer, h, kernel, bias, transposed):
-            return Unit(kernel, bias, transposed, _activation(layer, h, kernel, bias))
+            kind = "transposed" if transposed else "dense"
+            return Unit(kernel, bias, kind, inputs, _activation(layer, h, kernel, bias))
+    return None
+
+
+def _as_convolution(layer: Layer, h) -> Unit | None:
+    """A layer with one kernel of more than two axes, and at most one bias."""
+    ranks = [jnp.ndim(p) for p in layer.parameters]
+    if layer.coupled or len(ranks) not in (1, 2) or max(ranks) < 3 or not _is_real(h):
+        return None
+    kernel = int(np.argmax([jnp.size(p) * (jnp.ndim(p) > 2) for p in layer.parameters]))
+    bias = 1 - kernel if len(ranks) == 2 else None
+    meeting = bilinear.fan_in(layer, h, kernel, bias)
+    return meeting and Unit(kernel, bias, "convolution", meeting, _activation(layer, h, kernel, bias))
+
+
+def _as_cell(layer: Layer, h) -> Unit | None:
+    """A step h ↦ φ(h W + u U + b): W is the kernel of which the answer depends on the state, b has its size."""
+    if not _is_real(h) or h.ndim != 1:
+        return None
+    sizes, n = [jnp.size(p) for p in layer.parameters], h.shape[0]
+    for kernel, bias in itertools.product(range(len(sizes)), repeat=2):
+        if (sizes[kernel], sizes[bias]) == (n * n, n) and kernel != bias:
+            meeting = bilinear.fan_in(layer, h, kernel, bias)
+            if meeting:
+                return Unit(kernel, bias, "cell", meeting, _activation(layer, h, kernel, bias))
     return None
 
 

@@ -97,16 +97,9 @@ def singular_value_summary(
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _summary(entries, x, key, limit: int, steps: int, probes: int, work: int) -> SingularValueSummary:
-    def of_layer(layer, h):
-        function, flat = flattened(layer, h)
-        outputs = jax.eval_shape(function, flat).size
-        if outputs * flat.size <= limit:
-            return _from_values(jacobian(layer, h, work))
-        starts = jax.random.normal(key, (probes, min(outputs, flat.size)), flat.dtype)
-        return _from_nodes(_nodes(layer, h, starts, steps), starts.shape[1])
-
     def step(h, layer, _):
-        return layer(h), of_layer(layer, h) if is_differentiable(h) else None
+        own = layer_summary(layer, h, key, limit, steps, probes, work) if is_differentiable(h) else None
+        return layer(h), own
 
     def whole(entries, x):
         found = fold(entries, x, step)[1]
@@ -115,6 +108,16 @@ def _summary(entries, x, key, limit: int, steps: int, probes: int, work: int) ->
 
     with jax.default_matmul_precision(HIGHEST):
         return over_examples(whole, entries, x, one_by_one)
+
+
+def layer_summary(layer, h, key, limit: int, steps: int, probes: int, work: int) -> SingularValueSummary:
+    """Of one layer at one activation, in a trace; NaN in gives NaN (see `singular_value_summary`)."""
+    function, flat = flattened(layer, h)
+    outputs = jax.eval_shape(function, flat).size
+    if outputs * flat.size <= limit:
+        return _from_values(jacobian(layer, h, work))
+    starts = jax.random.normal(key, (probes, min(outputs, flat.size)), flat.dtype)
+    return _from_nodes(_nodes(layer, h, starts, steps), starts.shape[1])
 
 
 def _from_values(matrix: Array) -> SingularValueSummary:

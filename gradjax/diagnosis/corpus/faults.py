@@ -18,18 +18,20 @@ from gradjax.diagnosis.corpus.patients import (
     INPUTS,
     LAST,
     OUTPUTS,
+    STEPS,
     WIDTH,
     Patient,
     inputs,
     plain,
     square,
     subject,
+    through_time,
     with_kernels,
     with_leaf,
 )
 from gradjax.diagnosis.corpus.patients import seed_of as seed
 from gradjax.diagnosis.corpus.steps import STEP_FAULTS
-from gradjax.networks import deep, transformer
+from gradjax.networks import convnet, deep, transformer
 
 INITS = {"relu": "he_normal", "tanh": "lecun_normal", "gelu": "he_normal"}
 ALL = tuple(range(DEPTH + 1))
@@ -49,6 +51,30 @@ def _weights(activation: str, sign: int, rng) -> Patient:
     return Patient(
         f"{activation} weights too {'large' if sign > 0 else 'small'}", "weight scale", ALL, subject(rng, layers)
     )
+
+
+def _convolution(sign: int, rng) -> Patient:
+    """All kernels of a convolutional ReLU network off by a factor that costs e^±9 to e^±36 over the depth."""
+    factor = float(np.exp(sign * rng.uniform(9, 36) / (2 * DEPTH)))
+    first, blocks, readout = convnet(seed(rng), (3, WIDTH, OUTPUTS), DEPTH + 2, "plain", "relu", "he_normal")
+    layers = [_times_kernels(first, factor), _times_kernels(blocks, factor), readout]
+    rows = tuple(range(DEPTH + 1))
+    return Patient("convolution", "weight scale", rows, subject(rng, layers, inputs(rng, (4, 8, 3))))
+
+
+def _cell(sign: int, rng) -> Patient:
+    """A vanilla cell through time: g of 4 to 8, or weights that cost e^-30 to e^-60 beside what is usual."""
+    gain = float(rng.uniform(4, 8) if sign > 0 else 1.5 * np.exp(-rng.uniform(30, 60) / (2 * STEPS)))
+    return Patient("cell", "weight scale", tuple(range(STEPS)), through_time(rng, gain))
+
+
+def _times_kernels(tree, factor: float):
+    """Every kernel, multiplied."""
+
+    def scaled(path, leaf):
+        return leaf * jnp.asarray(factor, leaf.dtype) if "kernel" in jax.tree_util.keystr(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(scaled, tree)
 
 
 def _imbalance(sign: int, rng) -> Patient:
@@ -178,6 +204,10 @@ FAULTS: dict[str, Callable[[np.random.Generator], Patient]] = {
     "relu weights too small": partial(_weights, "relu", -1),
     "tanh weights too large": partial(_weights, "tanh", 1),
     "tanh weights too small": partial(_weights, "tanh", -1),
+    "convolutions too large": partial(_convolution, 1),
+    "convolutions too small": partial(_convolution, -1),
+    "cell weights too large": partial(_cell, 1),
+    "cell weights too small": partial(_cell, -1),
     "one layer too large": partial(_imbalance, 1),
     "one layer too small": partial(_imbalance, -1),
     "saturated tanh": _saturated,

@@ -21,10 +21,11 @@ from gradjax.diagnosis.corpus.patients import (
     plain,
     seed_of,
     subject,
+    through_time,
 )
 from gradjax.diagnosis.step import updated
 from gradjax.initializers import normal
-from gradjax.networks import deep, mlp, transformer
+from gradjax.networks import convnet, deep, mlp, transformer
 
 SHALLOW = 6
 
@@ -42,6 +43,16 @@ def _zero_head(activation: str, init: str, rng) -> Patient:
 def _deep(kind: str, activation: str, init: str, rng) -> Patient:
     layers = deep(seed_of(rng), (INPUTS, WIDTH, OUTPUTS), DEPTH + 2, kind, activation, init)
     return Patient(f"{kind} {activation}", "", None, subject(rng, layers))
+
+
+def _convnet(activation: str, init: str, rng) -> Patient:
+    layers = convnet(seed_of(rng), (3, WIDTH, OUTPUTS), DEPTH + 2, "plain", activation, init)
+    return Patient("convolutions", "", None, subject(rng, layers, inputs(rng, (4, 8, 3))))
+
+
+def _cell(rng) -> Patient:
+    """A vanilla cell near the edge of chaos: g of 1.4 to 1.7 at a drive of 0.5, where 1.55 is critical."""
+    return Patient("cell", "", None, through_time(rng, float(rng.uniform(1.4, 1.7))))
 
 
 def _transformer(norm: str, rng) -> Patient:
@@ -113,6 +124,9 @@ HEALTHY: dict[str, Callable[[np.random.Generator], Patient]] = {
     "pre_batch_norm": partial(_deep, "pre_batch_norm", "relu", "he_normal"),
     "layer_norm": partial(_deep, "layer_norm", "relu", "he_normal"),
     "gated": partial(_deep, "gated", "tanh", "lecun_normal"),
+    "convolutions he": partial(_convnet, "relu", "he_normal"),
+    "convolutions, delta-orthogonal": partial(_convnet, "tanh", "delta_orthogonal"),
+    "vanilla cell": _cell,
     "transformer pre": partial(_transformer, "pre"),
     "transformer post": partial(_transformer, "post"),
     "transformer deep": partial(_transformer, "deep"),

@@ -8,13 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.chain import Stack
+from gradjax.chain import Stack, unroll
 from gradjax.diagnosis.layers import diagnose
 from gradjax.diagnosis.report import Diagnosis
 from gradjax.diagnosis.training_step import diagnose_step
+from gradjax.initializers import mean_field
+from gradjax.layers import recurrent
 from gradjax.networks import mlp
 
 INPUTS, WIDTH, DEPTH, OUTPUTS, EXAMPLES = 16, 48, 20, 10, 16
+STEPS, CELL, DRIVE = 60, 96, 0.5  # through time: steps, units, deviation of what the input adds to one
 LAST = DEPTH  # the last hidden row of `plain`: row 0 enters, rows 1 … DEPTH are the Stack, the readout follows
 
 
@@ -129,3 +132,11 @@ def with_kernels(layers: list, factor: float) -> list:
         return jax.tree_util.Partial(layer.func, parameters)
 
     return [scaled(layers[0]), Stack(scaled(layers[1].layer)), *layers[2:]]
+
+
+def through_time(rng: np.random.Generator, gain: float) -> dict[str, Any]:
+    """A vanilla tanh cell with Gaussian weights of deviation gain / √n, driven by white noise."""
+    inits = mean_field(gain), mean_field(DRIVE)
+    cell = recurrent(jax.random.key(seed_of(rng)), "rnn", CELL, INPUTS, "tanh", *inits)
+    start, along = inputs(rng, (CELL,)), inputs(rng, (STEPS, INPUTS))
+    return subject(rng, [unroll(cell, along)], 0.5 * start, batch_axis=None)
