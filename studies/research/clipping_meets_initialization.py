@@ -29,9 +29,7 @@ Reference: He, Zhang, Ren, Sun (2015), arXiv:1502.01852, whose 30-layer network 
 """
 
 import dataclasses
-import functools
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -98,18 +96,9 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     """Gradients before training, and every training; leading axes are (clip, initialization)."""
     data = digits(seed=config.seed, dtype=jnp.float32)  # training needs no more digits, and they cost time
     result = _before(config, data) | {"theory_gradients": _theory(config, data)}
-    settings = dataclasses.replace(config, plant="", seed=0)  # what the one program depends on
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    points = _weight_stds(config), jnp.array(config.rates, jnp.float32), _networks(config, config.seeds), keys
-    acting = [0 if config.plant == "idle_clips" else clip for clip in range(len(CLIPS))]
-
-    def run(clip: int):
-        return jax.device_get(_train_all(settings, clip, *points, data))
-
-    grids = [run(acting[0])]  # which compiles the program; it keeps one core busy
-    with ThreadPoolExecutor() as pool:
-        grids += pool.map(run, acting[1:])
-    result |= {name: np.stack([grid[name] for grid in grids]) for name in grids[0]}
+    grid = {"clip": range(len(CLIPS)), "start": range(len(WEIGHT_STDS)), "rate": config.rates}
+    grid["network"] = range(config.seeds)
+    result |= gradjax.study.sweep(_training(config, data), grid, seed=config.seed)
     final = np.where(np.isfinite(result["final_loss"]), result["final_loss"], np.inf)
     best = np.median(final, axis=-1).argmin(axis=-1)  # a rate for each pair, chosen by training loss alone
     clip, start = np.indices(best.shape)
@@ -123,11 +112,9 @@ def _weight_stds(config: Config) -> jax.Array:
     return jnp.array([WEIGHT_STDS[same or name] for name in WEIGHT_STDS], jnp.float32)
 
 
-def _networks(config: Config, count: int):
-    """So many networks of orthogonal weights, biases zero, along a leading axis."""
-    sizes = [64, *[config.width] * (config.depth - 1), 10]
-    keys = jax.random.split(jax.random.key(config.seed), count)
-    return jax.vmap(lambda key: mlp(key, sizes, "relu", scaled_orthogonal(1.0)))(keys)
+def _network(config: Config, key):
+    """A network of orthogonal weights, biases zero."""
+    return mlp(key, [64, *[config.width] * (config.depth - 1), 10], "relu", scaled_orthogonal(1.0))
 
 
 def _before(config: Config, data) -> dict[str, np.ndarray]:
@@ -135,14 +122,15 @@ def _before(config: Config, data) -> dict[str, np.ndarray]:
     x, y = data.train_x[: config.batch], data.train_y[: config.batch]
     factor = math.sqrt(1.2) if config.plant == "weight_variance" else 1.0
 
-    def one(layers, weight_std, x, y):
-        layers = optax.tree.scale(factor * weight_std, layers)
+    def one(key, weight_std, x, y):
+        layers = optax.tree.scale(factor * weight_std, _network(config, key))
         loss = Partial(lambda targets, outputs: cross_entropy(outputs, targets), y)
         signals = log_signal_norms(loss, layers, x, batch_axis=0)[1:-1]
         return {"before_signals": signals, "before_gradients": log_gradient_norms(loss, layers, x, batch_axis=0)}
 
     over_all = jax.vmap(jax.vmap(one, (0, None, None, None)), (None, 0, None, None))
-    return jax.device_get(jax.jit(over_all)(_networks(config, config.networks), _weight_stds(config), x, y))
+    keys = jax.random.split(jax.random.key(config.seed), config.networks)
+    return jax.device_get(jax.jit(over_all)(keys, _weight_stds(config), x, y))
 
 
 def _theory(config: Config, data) -> np.ndarray:
@@ -153,17 +141,19 @@ def _theory(config: Config, data) -> np.ndarray:
     return ((config.depth - layer) * log_chi + np.log1p(squared * np.exp((layer - 1) * log_chi))) / 2
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _train_all(settings: Config, clip, weight_stds, rates, networks, keys, data):
-    """Every training with the clip of this index, (initialization, rate, seed, …), as one program for all clips."""
-    clippers = [CLIPPERS[name](threshold) for name, threshold, _ in CLIPS.values()]
+def _training(config: Config, data):
+    """The grid's cell: a training with the clip, the weight scale and the network of these indices."""
+    idle = config.plant == "idle_clips"
+    clippers = [CLIPPERS["none" if idle else name](threshold) for name, threshold, _ in CLIPS.values()]
     branches = [lambda g, c=clipper: c.update(g, c.init(g))[0] for clipper in clippers]
-    clipper = optax.stateless(lambda gradients, _: jax.lax.switch(clip, branches, gradients))
+    keys, weight_stds = jax.random.split(jax.random.key(config.seed), config.seeds), _weight_stds(config)
 
-    def one(weight_std, rate, layers, key):
-        optimizer, known = optax.chain(clipper, optax.sgd(rate, momentum=0.9)), (data.train_x, data.train_y)
-        options = {"steps": settings.steps, "batch_size": settings.batch, "key": key}
-        run = train(optax.tree.scale(weight_std, layers), cross_entropy, optimizer, known, **options)
+    def cell(_, clip, start, rate, network):
+        clipper = optax.stateless(lambda gradients, _: jax.lax.switch(clip, branches, gradients))
+        optimizer = optax.chain(clipper, optax.sgd(rate.astype(jnp.float32), momentum=0.9))
+        layers = optax.tree.scale(weight_stds[start], _network(config, keys[network]))
+        options = {"steps": config.steps, "batch_size": config.batch, "key": keys[network]}
+        run = train(layers, cross_entropy, optimizer, (data.train_x, data.train_y), **options)
         return {
             "loss": run.trace.loss,
             "first_nonfinite": run.trace.first_nonfinite,
@@ -171,9 +161,7 @@ def _train_all(settings: Config, clip, weight_stds, rates, networks, keys, data)
             "test_accuracy": accuracy(predict(run.layers, data.test_x), data.test_y),
         }
 
-    over_seeds = jax.vmap(one, (None, None, 0, 0))
-    over_all = jax.vmap(jax.vmap(over_seeds, (None, 0, None, None)), (0, None, None, None))
-    return over_all(weight_stds, rates, networks, keys)
+    return cell
 
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
