@@ -54,6 +54,12 @@ USED = {  # of the simulated networks
     "gelu": ACTIVATIONS["gelu"],
     "prelu": functools.partial(jax.nn.leaky_relu, negative_slope=0.25),
 }
+NODES = {  # claim -> activation, Gauss-Hermite nodes, scales of weights and biases
+    "hard tanh": ("hard_tanh", 200, (4.0, 0.3)),
+    "tanh": ("tanh", 32, (4.0, 0.3)),
+    "SELU": ("selu", 200, (1.0, 0.0)),
+}
+SELU = 1.0507009873554805, 1.6732632423543772  # its two constants (Klambauer et al. 2017)
 FILTERS = (64, 128, 128, 256, 256, 512, 512, 512, 512)  # behind the second layer of model B of He et al. (2015)
 
 
@@ -87,6 +93,7 @@ POINTS = (  # a line here adds a network
     Point("GELU, long", "gelu", math.sqrt(2.5), 0.05, length=2.0),
 )
 AT = {point.name: index for index, point in enumerate(POINTS)}
+ANSWERING = {"depth scale": 3, "chaotic": 5}  # where a small change is followed, and over how many layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,12 +124,13 @@ PLANTS = {  # 1.6 times the stated weight variance; linear layers for tanh, tanh
         "gain: chaotic", "gain: deep in chaos", "gain: critical", "gain: critical, small bias",
         "gain: linear, U[-1/√n, 1/√n]", "gain: critical, no bias", "gain: critical, PReLU",
         "depth scale of the correlation", "GELU, short", "convolutions: fading", "convolutions: kernels",
-        "rectangular layer: signal", "square layer: signal",
+        "rectangular layer: signal", "square layer: signal", "depth scale of the length",
     ),
     "other_networks": (
         *(f"{what}: {name}" for what in ("correlation", "curvature") for name in ("chaotic", "deep in chaos")),
         "correlation: chaotic, small bias", "coefficient: chaotic", "coefficient: linear, U[-1/√n, 1/√n]", "GELU, long",
-        "Gauss-Hermite: hard tanh", "Gauss-Hermite: tanh",
+        "Gauss-Hermite: hard tanh", "Gauss-Hermite: tanh", "Gauss-Hermite: SELU",
+        "depth scale of the correlation: chaotic",
     ),
     "no_dropout": ("dropout: correlation",),
     "reversed": ("you are here",),
@@ -145,6 +153,7 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     layers = mlp(jax.random.key(config.seed), [config.width] * 13, "tanh", kernels, normal(0.3), dtype=float)
     places = np.stack(here.layer_stds(layers))
     other = {"fading": _convolutions(config), "layers": _layers(config), "nodes": _few_nodes(config)}
+    other |= {f"response_{name}": _responses(config, POINTS[AT[name]]) for name in ANSWERING}
     return maps | result | other | {"weights": weights, "biases": biases, "drift": drift, "places": places}
 
 
@@ -206,6 +215,42 @@ def _measures(h, other, velocity, bend):
     return (h @ h) / n, h @ other / jnp.sqrt(h @ h) / jnp.sqrt(other @ other), 2 * jnp.log(speed), n * bent
 
 
+def _responses(config: Config, point: Point) -> np.ndarray:
+    """What is left of a small change of the mean square, and of the correlation, by seed and layer."""
+    plant = config.plant
+    q, c = _length(point), min(meanfield.correlation_fixed_point("tanh", point.weight_std, point.bias_std), 0.5)
+    weight_std = point.weight_std * (math.sqrt(1.6) if plant == "weight_variance" else 1.0)
+    keys = jax.random.split(jax.random.key(config.seed), 8 * config.seeds)
+    stds = weight_std, point.bias_std, list(USED).index("linear" if plant == "other_networks" else "tanh")
+    return np.asarray(_follow(keys, config.width, ANSWERING[point.name], *stds, q, c))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _follow(keys, width: int, depth: int, weight_std, bias_std, activation, q, c):
+    """d q_l / d q_0 and d c_l / d c_0 (seeds, 2, layers) of two signals, begun where both are at rest, by jvp."""
+
+    def one(key):
+        start, above = jax.random.split(key)
+        u, v = jnp.linalg.qr(jax.random.normal(start, (width, 2)))[0].T * jnp.sqrt(q * width)
+
+        def measures(growth, c):
+            def layer(carry, key):
+                first, second = jax.random.split(key)
+                w = weight_std / math.sqrt(width) * jax.random.normal(first, (width, width))
+                b = bias_std * jax.random.normal(second, (width,))
+                h, other = (jax.lax.switch(activation, list(USED.values()), x) @ w + b for x in carry)
+                return (h, other), jnp.stack([h @ h / width, h @ other / jnp.sqrt(h @ h) / jnp.sqrt(other @ other)])
+
+            first = jnp.sqrt(growth) * u, c * u + jnp.sqrt(1 - c**2) * v
+            return jax.lax.scan(layer, first, jax.random.split(above, depth))[1]
+
+        by_growth = jax.jvp(lambda g: measures(g, c)[:, 0], (jnp.ones_like(c),), (jnp.ones_like(c),))[1]
+        by_correlation = jax.jvp(lambda c: measures(jnp.ones_like(c), c)[:, 1], (c,), (jnp.ones_like(c),))[1]
+        return jnp.stack([by_growth / q, by_correlation])
+
+    return jax.lax.map(one, keys)
+
+
 def _convolutions(config: Config) -> np.ndarray:
     """Of nine ReLU convolutions with weights of deviation 0.01: ln of the mean square of the gradient in front of them
     over that behind, by seed."""
@@ -245,14 +290,19 @@ def _layers(config: Config) -> np.ndarray:
 
 
 def _few_nodes(config: Config) -> np.ndarray:
-    """Relative error of chi_1 at (4, 0.3) by Gauss-Hermite: hard tanh with 200 nodes, tanh with 32."""
+    """Relative error of chi_1 by Gauss-Hermite, `NODES`."""
     found = []
-    for name, count in (("hard_tanh", 200), ("tanh", 32)):
-        q = meanfield.length_fixed_point(name, 4.0, 0.3)
+    for name, count, stds in NODES.values():
+        q = meanfield.length_fixed_point(name, *stds)
         z, weights = np.polynomial.hermite_e.hermegauss(count // (2 if config.plant == "other_networks" else 1))
-        slope = np.where(abs(z) * math.sqrt(q) < 1, 1.0, 0.0) if count == 200 else np.cosh(math.sqrt(q) * z) ** -2.0
-        rough = 16 * float(weights @ slope**2 / weights.sum())
-        found.append(abs(rough / meanfield.gradient_gain(name, 4.0, 0.3) - 1))
+        h = math.sqrt(q) * z
+        slope = {
+            "hard_tanh": np.where(abs(h) < 1, 1.0, 0.0),
+            "tanh": np.cosh(h) ** -2.0,
+            "selu": SELU[0] * np.where(h > 0, 1.0, SELU[1] * np.exp(np.minimum(h, 0))),
+        }[name]
+        rough = stds[0] ** 2 * float(weights @ slope**2 / weights.sum())
+        found.append(abs(rough / meanfield.gradient_gain(name, *stds) - 1))
     return np.array(found)
 
 
@@ -328,6 +378,8 @@ def _other_claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "200 Gauss-Hermite nodes miss chi_1 of hard tanh (4, 0.3) by {measured:.1%}"),
         ("Gauss-Hermite: tanh", result["nodes"][1], 0.46062, 1e-4, "gradjax.theory.quadrature",
          "32 Gauss-Hermite nodes miss chi_1 of tanh (4, 0.3) by {measured:.1%}"),
+        ("Gauss-Hermite: SELU", result["nodes"][2], 0.00471, 1e-4, "gradjax.theory.quadrature",
+         "200 Gauss-Hermite nodes miss chi_1 of SELU (1, 0) by {measured:.2%}"),
     ]  # fmt: skip
     return found + [Claim(name, float(value), expected, slack, source, statement=words)
                     for name, value, expected, slack, source, words in paper]  # fmt: skip
@@ -343,6 +395,17 @@ def _depth_claims(config: Config, result: dict[str, np.ndarray], claim, found: l
     error = scale**2 * 4 * slopes.std(ddof=1) / math.sqrt(config.seeds) + 0.05 * scale
     words = "tanh, σw² = 1.3, σb² = 0.05: a difference of two signals fades over {measured:.2f} layers"
     found.append(Claim("depth scale of the correlation", 1 / slopes.mean(), scale, error, deep, statement=words))
+    for name, row, label, expected in (
+        ("depth scale", 0, "length", meanfield.depth_scales("tanh", p.weight_std, p.bias_std).length),
+        ("chaotic", 1, "correlation: chaotic", meanfield.depth_scales("tanh", 2.5, 0.3).correlation),
+    ):
+        kept, layers = result[f"response_{name}"][:, row, -1], ANSWERING[name]
+        measured = -layers / math.log(max(float(kept.mean()), 1e-9))
+        # the scale moves by ξ² times what 1/ξ does: by the standard error of what is left, and by 5 / width a layer
+        error = expected**2 * (4 * float(kept.std(ddof=1)) / math.sqrt(len(kept)) / float(kept.mean()) / layers + 5 / n)
+        where = f"tanh, σw² = {POINTS[AT[name]].weight_std ** 2:.4g}"
+        words = f"{where}: a small change of the {label.split(':')[0]} fades over {{measured:.2f}} layers"
+        found.append(Claim(f"depth scale of the {label}", measured, expected, abs(error), deep, statement=words))
     p = POINTS[AT["dropout on the critical line"]]
     c = meanfield.correlation_fixed_point("tanh", p.weight_std, p.bias_std, keep_probability=p.keep)
     claim("dropout: correlation", result["correlations"][AT[p.name], :, -1], c, 5 / n, deep,
