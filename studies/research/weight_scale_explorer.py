@@ -32,7 +32,6 @@ arXiv:1711.04735; the rates of a Gaussian product: Newman (1986), Comm. Math. Ph
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +45,7 @@ from gradjax.chain import Stack
 from gradjax.gradients import log_signal_norms
 from gradjax.jacobians import layer_jacobians
 from gradjax.products import prefix_log_singular_values
-from gradjax.study import Claim, plotting, progress
+from gradjax.study import Claim, plotting
 from gradjax.study.compact import histograms, hundredths, middle_and_reach
 from gradjax.tasks import digits
 from gradjax.theory.finite_width import gaussian_product_exponents
@@ -90,11 +89,9 @@ PLANTS = {  # weights 1.2 times too wide; every activation replaced by tanh; eve
 
 def compute(config: Config) -> dict[str, np.ndarray]:
     """Hundredths of decades for the page, (activation, initialization, scale, …), and what the claims need in full."""
-    data = digits(seed=config.seed)
-    choices = [(phi, kernel) for phi in CHOICES for kernel in KERNELS]
-    rows = [_measured(config, *choice, data) for choice in progress(choices, f"width {config.width}")]
-    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    result = {name: array.reshape(len(CHOICES), len(KERNELS), *array.shape[1:]) for name, array in stacked.items()}
+    grid = {"activation": range(len(CHOICES)), "kernel": range(len(KERNELS)), "scale": config.scales}
+    found = gradjax.study.sweep(_network(config), grid | {"network": range(config.seeds)}, seed=config.seed)
+    result = _condensed(config, **{name: np.moveaxis(array, 3, 0) / LN10 for name, array in found.items()})
     theory = [[gains_by_layer(phi, scale, 0.0, 1.0, config.depths[-1]) for scale in config.scales] for phi in CHOICES]
     halves = np.log10([[gains.gain for gains in row] for row in theory]) / 2
     result["line"] = hundredths(np.cumsum(np.insert(halves, 0, 0.0, axis=-1), axis=-1))
@@ -107,54 +104,47 @@ def _layers(config: Config) -> list[np.ndarray]:
     return [np.rint(np.linspace(0, L, min(L, config.shown) + 1)).astype(int) for L in config.depths]
 
 
-def _measured(config: Config, activation: str, kernel: str, data) -> dict[str, np.ndarray]:
-    """One activation and initialization at every scale and depth."""
-    spectra, signals = [], []
-    for seed in range(config.seeds):
-        jacobians, signal = _run(config.depths, *_network(config, activation, kernel, seed, data))
-        spectra.append(prefix_log_singular_values(np.asarray(jacobians), config.depths, tolerance=1e-6)[0] / LN10)
-        signals.append(np.asarray(signal) / LN10)
-    logs, signal = np.stack(spectra), np.stack(signals)  # (seeds, scales, depths, width or layers + 1)
-    kept = np.concatenate([signal[:, :, i, layers] for i, layers in enumerate(_layers(config))], axis=-1)
-    one_number = np.log10(config.scales)[:, None, None] * np.array(config.depths)[:, None]
-    at_one = logs[:, config.scales.index(1.0), -1]
-    return histograms(np.moveaxis(logs, 0, -2).reshape(*logs.shape[1:3], -1), BINS) | {
-        **dict(zip(("signal", "below", "above"), map(hundredths, middle_and_reach(kept)), strict=True)),
-        "first_signal": signal[:, :, -1, 0].T,  # (scales, seeds), in decades, not rounded
-        "scatter": np.abs(logs - one_number).max(),
-        "ratio": (at_one[:, 0] - at_one[:, -1]).mean(),
-    }
+def _network(config: Config):
+    """The grid's cell: ln of the singular values (depth, width) of a network of these indices, at its first layers,
+    and ln of the backward signal (depth, layers + 1)."""
+    data, n, planted = digits(seed=config.seed), config.width, config.plant
+    factor, layer = 1.2 if planted == "weight_scale" else 1.0, jnp.arange(config.depths[-1])
 
+    def cell(_, activation, kernel, scale, network):
+        keys, x = jax.random.split(jax.random.key(config.seed + network)), data.train_x[network]
+        drawn = [initializers.stacked(draw(1.0))(keys[0], (len(layer), n, n), x.dtype) for draw in KERNELS.values()]
+        turned = (kernel > 0) | (planted == "all_orthogonal")
+        kernels = factor * scale * jnp.where(turned, drawn[1], drawn[0])
+        numbers = jnp.full(len(layer), CHOICES.index("tanh") if planted == "all_tanh" else activation)
+        readout = Partial(jnp.dot, jax.random.normal(keys[1], (n,), x.dtype) / n**0.5)
+        x = x / jnp.sqrt(jnp.mean(x**2))
 
-def _network(config: Config, activation: str, kernel: str, seed: int, data):
-    """Weight scales, the activation's number, weights of scale 1, the digit that enters, the readout (the loss)."""
-    number = CHOICES.index("tanh" if config.plant == "all_tanh" else activation)
-    draw = KERNELS["orthogonal" if config.plant == "all_orthogonal" else kernel](1.0)
-    n, keys, x = config.width, jax.random.split(jax.random.key(config.seed + seed)), data.train_x[seed]
-    kernels = initializers.stacked(draw)(keys[0], (config.depths[-1], n, n), x.dtype)
-    scales = jnp.array(config.scales) * (1.2 if config.plant == "weight_scale" else 1.0)
-    return scales, number, kernels, x / jnp.sqrt(jnp.mean(x**2)), jax.random.normal(keys[1], (n,), x.dtype) / n**0.5
+        def cut(depth):
+            return [Stack(Partial(_layer, layer < depth, numbers, kernels))]
 
+        signal = jax.vmap(lambda depth: log_signal_norms(readout, cut(depth), x))(jnp.array(config.depths))
+        jacobians = layer_jacobians(cut(len(layer)), x)[0]
+        return {"logs": prefix_log_singular_values(jacobians, config.depths, tolerance=1e-6)[0], "signal": signal}
 
-@functools.partial(jax.jit, static_argnums=0)
-def _run(depths, scales, number, kernels, x, readout):
-    """Layer Jacobians (scales, layers, n, n), and ln of the signal (scales, depths, layers + 1) of each prefix."""
-    layer, numbers = jnp.arange(len(kernels)), jnp.full(len(kernels), number)
-
-    def of_prefix(scale, depth):
-        network = [Stack(Partial(_layer, layer < depth, numbers, scale * kernels))]
-        return log_signal_norms(Partial(jnp.dot, readout), network, x)
-
-    def at_scale(scale):
-        network = [Stack(Partial(_layer, layer >= 0, numbers, scale * kernels))]
-        return layer_jacobians(network, x)[0], jax.vmap(lambda depth: of_prefix(scale, depth))(jnp.array(depths))
-
-    return jax.vmap(at_scale)(scales)
+    return cell
 
 
 def _layer(on, number, kernel, h):
     """φ(h W), or nothing behind a shorter network's end: one program serves every depth and every activation."""
     return jnp.where(on, jax.lax.switch(number, [ACTIVATIONS[name] for name in CHOICES], h @ kernel), h)
+
+
+def _condensed(config: Config, logs: np.ndarray, signal: np.ndarray) -> dict[str, np.ndarray]:
+    """What the page carries; network, activation, kernel and scale lead, in decades."""
+    kept = np.concatenate([signal[..., i, layers] for i, layers in enumerate(_layers(config))], axis=-1)
+    one_number = np.log10(config.scales)[:, None, None] * np.array(config.depths)[:, None]
+    at_one = logs[:, :, :, config.scales.index(1.0), -1]
+    return histograms(np.moveaxis(logs, 0, -2).reshape(*logs.shape[1:5], -1), BINS) | {
+        **dict(zip(("signal", "below", "above"), map(hundredths, middle_and_reach(kept)), strict=True)),
+        "first_signal": np.moveaxis(signal[..., -1, 0], 0, -1),  # (…, scales, networks), not rounded
+        "scatter": np.abs(logs - one_number).max(axis=(0, 3, 4, 5)),
+        "ratio": (at_one[..., 0] - at_one[..., -1]).mean(axis=0),
+    }
 
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
