@@ -251,9 +251,10 @@ def plot(config: Config, result: dict[str, np.ndarray]):
         label = "Gaussian theory" if rank == 0 else "_"
         plotting.theory(left, depths, exponent * depths / np.log(10), label, 1)
     plotting.theory(left, depths, -depths / scale / np.log(10), "length forgotten, theory", 0)
-    left.set(xscale="log", yscale="symlog", xlabel="layers", ylabel="log10 of singular values")
+    left.set(xscale="log", yscale="symlog", xlabel="layers", ylabel="log10 of singular values", ylim=(None, 1e4))
+    left.set_yticks([-(10**power) for power in range(5)] + [0, 1], minor=False)
     left.set_title(f"{config.width} units: all but one direction survive")
-    left.legend(loc="lower left")
+    left.legend(loc="upper left", ncols=2, fontsize=7)
     layers = np.unique(np.geomspace(1, config.depth, 25).astype(int))
     for row, kind in enumerate(KINDS):
         for column, weights in enumerate(WEIGHTS):

@@ -45,6 +45,7 @@ from gradjax.study import Claim, plotting, progress
 ORDER = 18
 NORMS = ("pre", "post", "deep")
 NAMES = {"pre": "Pre-LN", "post": "Post-LN", "deep": "DeepNorm"}
+ROUNDING = 1e-8  # of what is drawn: smaller distances are zero but for rounding
 MIXING = ("attention alone", "equal weights", "with a skip")
 
 
@@ -217,16 +218,20 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     plotting.theory(middle, depths, np.exp((signal - start)[0].mean(axis=1)), "Pre-LN: growth of the signal", 0)
     plotting.theory(middle, depths, np.ones(len(depths)), "flat", 2)
     left.set(xscale="log", yscale="log", xlabel="block, of " + str(deepest), ylabel="norm of the block's gradient")
+    left.set_ylim(bottom=0.5)
     left.set_title("who gets the larger gradient")
-    left.legend()
+    left.legend(loc="lower left")
     middle.set(xscale="log", yscale="log", xlabel="blocks", ylabel="gradient of the first over that of the last")
     middle.set_xticks(depths, [str(depth) for depth in depths], minor=False)
     middle.minorticks_off()
     middle.set_title("with depth")
     middle.legend()
     for index, name in enumerate(MIXING):
-        spread = np.maximum(result["apart"][index], 1e-8)
+        spread = np.maximum(result["apart"][index], ROUNDING)
         plotting.measured(right, np.arange(config.layers + 1), spread, name, index + 3)
+    right.axhline(ROUNDING, color="grey", linewidth=0.8, linestyle=":")
+    right.annotate("zero, to rounding, is drawn here", (0.5, ROUNDING * 1.3), fontsize=7,
+                   xycoords=("axes fraction", "data"))  # fmt: skip
     right.set(yscale="log", xlabel="layers of attention", ylabel="distance of tokens from their mean, relative")
     right.set_title("attention alone makes all tokens one")
     right.legend()
