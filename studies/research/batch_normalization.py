@@ -11,6 +11,8 @@ E φ'(z)² / Var φ(z) for large batches, whatever the scale of the weights: π/
 identity, which explodes least of all activations. Controls: the same ReLU network without batch-norm (He weights),
 where nothing grows, and a linear network with batch-norm whose weights are orthogonal: its batch becomes isotropic,
 batch-norm then divides by 1, and the explosion ends (Meterez et al. 2024). It needs more inputs in a batch than units.
+Theory is for widths far beyond the batch: a layer of finite width makes the batch a little unequal, and an activation
+close to linear forgets that slowly. GELU at batch 64 shows it: {beside the width: gelu, batch 64:.3f} instead of 1.344.
 
 Predict: does batch-norm make the gradients of a ReLU network that neither grow nor shrink safer, or less safe?
 
@@ -56,13 +58,15 @@ class Case:
 
 
 CASES = (  # a line here adds a point and a claim
-    *(Case("relu", batch) for batch in (8, 16, 64, 256)),
+    *(Case("relu", batch) for batch in (8, 16, 64, 128)),
     *(Case("linear", batch) for batch in (8, 16, 64)),
-    Case("tanh", 64),
-    Case("gelu", 64),
+    Case("tanh", 16),
+    Case("gelu", 16),
     Case("relu", 64, 2.0),
+    Case("gelu", 64),
 )
-LINEAR = CASES.index(Case("linear", 64))
+SMALL = [CASES.index(Case(name, 16)) for name in ("linear", "relu", "tanh", "gelu")]
+LARGEST, BESIDE = CASES.index(Case("relu", 128)), CASES.index(Case("gelu", 64))
 USED = ("relu", "linear", "tanh", "gelu")
 
 
@@ -88,8 +92,8 @@ PRESETS = {"quick": Config(width=192, depth=24, seeds=4), "full": Config()}
 PLANTS = {  # batch-norm left out where it belongs, put in where it does not, and weights 1.2 times too wide, which
     # batch-norm would have hidden; the two kinds of weights exchanged
     "no_norm": (
-        *(f"rate: {case.name}" for case in CASES),
-        "norm itself: relu, batch 256", "least for the identity", "without batch-norm",
+        *(f"rate: {case.name}" for case in CASES if case != CASES[BESIDE]), "beside the width: gelu, batch 64",
+        "norm itself: relu, batch 128", "least for the identity", "without batch-norm",
     ),
     "weights": ("orthogonal weights",),
 }  # fmt: skip
@@ -158,7 +162,8 @@ def _rates(logs: np.ndarray) -> np.ndarray:
 
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
-    """Rates against theory: four standard errors over seeds, and 8 / width for what theory of wide layers omits."""
+    """Rates against theory: four standard errors over seeds, and 8 / width for what theory of wide layers omits; for a
+    batch that is large beside the width, the part batch / width of the growth."""
     rates, finite = _rates(result["logs"]), 8 / config.width
     paper, found = "gradjax.theory.normalization; Yang et al. 2019, arXiv:1902.08129", []
 
@@ -168,21 +173,25 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
 
     for case, samples, expected in zip(CASES, rates, result["theory"], strict=True):
         words = f"{case.name}: a layer multiplies the squared gradient by {{measured:.3f}}"
-        found.append(claim(f"rate: {case.name}", samples, expected, finite, paper, words))
-    wide = rates[3] ** 0.5
-    least = rates[[i for i, case in enumerate(CASES) if case.batch == 64 and i != LINEAR]].min(axis=0) - rates[LINEAR]
+        if case == CASES[BESIDE]:  # its batch forgets slowly what the last layer's finite width made of it
+            part = case.batch / config.width * (expected - 1)
+            found.append(claim(f"beside the width: {case.name}", samples, expected, part, paper, words))
+        else:
+            found.append(claim(f"rate: {case.name}", samples, expected, finite, paper, words))
+    norm, (identity, *others) = rates[LARGEST] ** 0.5, SMALL
+    least = rates[others].min(axis=0) - rates[identity]
     # by then the batch is isotropic, and what the gradient had along the signals is gone (some 48 layers each)
     start, end = 120, config.orthogonal_depth - 150
     linear = np.exp((result["linear"][..., start] - result["linear"][..., end]) / (end - start))
     excess = 0.2 / (64 - 3)  # a fifth of what theory gives Gaussian weights
-    margin = 0.5 * (np.delete(result["theory"], LINEAR)[[2, 6, 7]].min() - result["theory"][LINEAR])
+    margin = 0.5 * (result["theory"][others].min() - result["theory"][identity])
     meterez = "Meterez et al. 2024, arXiv:2310.02012"
     return [
         *found,
-        claim("norm itself: relu, batch 256", wide, result["theory"][3] ** 0.5, finite, paper,
+        claim("norm itself: relu, batch 128", norm, result["theory"][LARGEST] ** 0.5, finite, paper,
               "the norm itself, not squared, grows by {measured:.4f} a layer"),
         Claim("least for the identity", least.mean(), float(margin), 0.0, "theorem 9 of Yang et al. 2019", ">=",
-              "of all activations at batch 64 the identity explodes least, by at least {measured:.3f} a layer"),
+              "of all activations at batch 16 the identity explodes least, by at least {measured:.3f} a layer"),
         claim("without batch-norm", _rates(result["without"]), 1.0, finite + 5 / config.width, "He et al. 2015",
               "without batch-norm a He-scaled ReLU layer multiplies the squared gradient by {measured:.3f}"),
         Claim("orthogonal weights", linear[0].mean(), 1.0, excess, meterez,
@@ -198,7 +207,7 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     depth, layers = config.depth, np.arange(config.depth)[::-1]
     shown = slice(None, None, 3)
     for index, name in enumerate(
-        ("relu, batch 8", "relu, batch 64", "gelu, batch 64", "tanh, batch 64", "linear, batch 64")
+        ("relu, batch 8", "relu, batch 64", "gelu, batch 16", "tanh, batch 16", "linear, batch 64")
     ):
         row = [case.name for case in CASES].index(name)
         _lines(left, layers, result["logs"][row], result["theory"][row], name, index, shown)
