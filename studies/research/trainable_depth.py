@@ -26,8 +26,6 @@ arXiv:1711.04735, and Saxe, McClelland, Ganguli (2014), arXiv:1312.6120, for the
 """
 
 import dataclasses
-import functools
-import itertools
 import math
 
 import jax
@@ -96,78 +94,57 @@ PLANTS = {  # every network has four layers; a quarter of the weight variance; b
 
 
 def compute(config: Config) -> dict[str, np.ndarray]:
-    """Accuracy, loss and learning time of each family, axes (depth, weights, clip, rate, seed); correlation lengths."""
+    """Accuracy, loss and learning time of each family by (depth, weights, clip, rate, network); correlation lengths."""
     data = digits(seed=config.seed, dtype=jnp.float32)
-    known = (data.train_x, data.train_y, data.test_x, data.test_y)
-    settings = dataclasses.replace(config, seed=0, plant="")
     families, found = _families(config), []
+    starts = [start for family in families.values() for start in family]
+    grid = {"start": range(len(starts)), "clip": (NO_CLIP, CLIP), "rate": config.rates, "network": range(config.seeds)}
     for depth in gradjax.study.progress(config.depths, "depths"):
-        depth = 4 if config.plant == "shallow" else depth
-        keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-        columns = _columns(config, families)
-        found.append(jax.device_get(_train_all(settings, columns, _networks(config, depth, keys), keys, known)))
+        cell = _training(config, 4 if config.plant == "shallow" else depth, starts, data)
+        found.append(gradjax.study.sweep(cell, grid, seed=config.seed, name=f"depth-{depth}"))
     result = {}
     for name in found[0]:
-        whole, begin = np.stack([one[name] for one in found]), 0
-        for family, axes in families.items():
-            shape = tuple(map(len, axes))
-            part = whole[:, begin : begin + math.prod(shape)]
-            result[f"{family}_{name}"] = part.reshape(len(config.depths), *shape)
-            begin += math.prod(shape)
+        parts = np.split(np.stack([one[name] for one in found]), np.cumsum([*map(len, families.values())])[:-1], axis=1)
+        result |= {f"{family}_{name}": part for family, part in zip(families, parts, strict=True)}
     scales = [depth_scales("tanh", math.sqrt(v), math.sqrt(BIAS_VARIANCE)).correlation for v in config.variances]
     return result | {"correlation_length": (10.0 if config.plant == "long_lengths" else 1.0) * np.array(scales)}
 
 
-def _families(config: Config) -> dict[str, tuple]:
-    """Name -> what is combined: (σw², σb², ReLU?, kernel), clip, learning rate, seed."""
-    rest = (config.rates, range(config.seeds))
+def _families(config: Config) -> dict[str, list]:
+    """Name -> starts of its networks: (σw², σb², ReLU?, kernel)."""
     factor = 0.25 if config.plant == "quarter_variance" else 1.0
     tanh = [(factor * v, BIAS_VARIANCE, 0, 0) for v in config.variances]
     if config.plant == "all_critical":
         tanh = [(1.76, BIAS_VARIANCE, 0, 0)] * len(tanh)
     relu = [(factor * v, 0.0, 1, 0) for v in config.relu_variances]
     kernels = (0, 0) if config.plant == "same_kernel" else (0, 1)
-    return {
-        "tanh": (tanh, (NO_CLIP, CLIP), *rest),
-        "relu": (relu, (NO_CLIP, CLIP), *rest),
-        "isometric": ([(*ISOMETRIC, 0, kernel) for kernel in kernels], (NO_CLIP,), *rest),
-    }
+    return {"tanh": tanh, "relu": relu, "isometric": [(*ISOMETRIC, 0, kernel) for kernel in kernels]}
 
 
-def _columns(config: Config, families) -> tuple[jax.Array, ...]:
-    """Every point of every family as one row of numbers, by columns."""
-    rows = [(*start, *rest) for axes in families.values() for start, *rest in itertools.product(*axes)]
-    return tuple(jnp.asarray(column, jnp.float32) for column in zip(*rows, strict=True))
+def _training(config: Config, depth: int, starts, data):
+    """The grid's cell: a training of the network of this index from the start of that."""
+    sizes, keys = [64, *[config.width] * (depth - 1), 10], jax.random.split(jax.random.key(config.seed), config.seeds)
+    columns = [jnp.asarray(column, jnp.float32) for column in zip(*starts, strict=True)]
 
-
-def _networks(config: Config, depth: int, keys):
-    """Linear networks of unit scale along axes (kernel, seed)."""
-    sizes = [64, *[config.width] * (depth - 1), 10]
-    drawn = [jax.vmap(lambda key, k=kernel: mlp(key, sizes, "linear", k, normal(1.0)))(keys) for kernel in KERNELS]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _train_all(config: Config, columns, networks, keys, known):
-    """Every training along one axis."""
-
-    def one(variance, bias_variance, is_relu, kernel, threshold, rate, seed):
-        kernel, seed = kernel.astype(jnp.int32), seed.astype(jnp.int32)
-        layers = jax.tree.map(lambda leaf: leaf[kernel, seed], networks)
+    def cell(_, start, clip, rate, network):
+        variance, bias_variance, is_relu, kernel = (column[start] for column in columns)
+        drawn = [mlp(keys[network], sizes, "linear", draw, normal(1.0)) for draw in KERNELS]
+        layers = jax.tree.map(lambda *leaves: jnp.where(kernel > 0, leaves[1], leaves[0]), *drawn)
         layers = _activated(_scaled(layers, variance, bias_variance), is_relu)
-        optimizer = optax.chain(CLIPPERS["global_norm"](threshold), optax.sgd(rate, momentum=0.9))
-        options = {"steps": config.steps, "batch_size": config.batch, "key": keys[seed]}
-        run = train(layers, cross_entropy, optimizer, known[:2], **options)
+        clipper = CLIPPERS["global_norm"](clip.astype(jnp.float32))
+        optimizer = optax.chain(clipper, optax.sgd(rate.astype(jnp.float32), momentum=0.9))
+        options = {"steps": config.steps, "batch_size": config.batch, "key": keys[network]}
+        run = train(layers, cross_entropy, optimizer, (data.train_x, data.train_y), **options)
         loss = run.trace.loss
         smooth = jnp.convolve(loss, jnp.full(10, 0.1, loss.dtype), mode="valid")
         reached = smooth < TARGET
         return {
             "loss": jnp.where(jnp.isfinite(smooth[-1]), smooth[-1], jnp.inf),
-            "accuracy": accuracy(predict(run.layers, known[2]), known[3]),
+            "accuracy": accuracy(predict(run.layers, data.test_x), data.test_y),
             "time": jnp.where(reached.any(), (10 + jnp.argmax(reached)).astype(loss.dtype), jnp.inf),
         }
 
-    return jax.vmap(one)(*columns)
+    return cell
 
 
 def _scaled(layers, variance, bias_variance):
