@@ -32,7 +32,9 @@ def learning_rate(case: StepCase) -> Finding | str | None:
     if found is None:
         return "the optimizer is neither a multiple of the gradient nor Adam-like"
     scale, factor, kind = found
-    sharpness = float(_sharpness(case.loss, case.params, case.batch, scale))
+    sharpness = float(_sharpness(case.loss, case.params, case.batch, scale, 0.0))
+    if sharpness < 0:  # power iteration finds the eigenvalue of the largest modulus: behind a shift it is λ_max
+        sharpness = float(_sharpness(case.loss, case.params, case.batch, scale, -sharpness)) + sharpness
     limit = factor / sharpness if sharpness > 0 else np.inf
     if not limit < 1:
         return None
@@ -135,8 +137,8 @@ def _steps(case: StepCase) -> tuple[list, float, str] | None:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _sharpness(loss: Callable, params, batch, scale: list):
-    """The largest eigenvalue of S^½ H S^½, S the step by row, by power iteration with Hessian-vector products."""
+def _sharpness(loss: Callable, params, batch, scale: list, shift):
+    """The largest eigenvalue of S^½ H S^½ + shift, S the step by row, by power iteration with Hessian products."""
     leaves, structure = jax.tree.flatten(params)
     places = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     roots = [jnp.sqrt(s) for s in scale]
@@ -151,7 +153,7 @@ def _sharpness(loss: Callable, params, batch, scale: list):
 
     def apply(v):
         moved = jax.jvp(gradient, (here,), ([r * a for r, a in zip(roots, v, strict=True)],))[1]
-        return [r * a for r, a in zip(roots, moved, strict=True)]
+        return [r * a + jnp.asarray(shift, a.dtype) * b for r, a, b in zip(roots, moved, v, strict=True)]
 
     def dot(a, b):
         return sum(jnp.sum(x * y) for x, y in zip(a, b, strict=True))

@@ -3,10 +3,12 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gradjax.chain import Stack, as_layers, layer_of
 from gradjax.diagnosis.case import HARMFUL, Case, DenseRow, critical_std
+from gradjax.diagnosis.measure import FLAT
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.rewriting import by_depth, with_parameter
 from gradjax.numerics import is_inexact
@@ -63,14 +65,17 @@ def layer_imbalance(case: Case) -> Finding | str | None:
 
 def saturation(case: Case) -> Finding | str | None:
     """Units held where their activation is flat by their biases: E φ'² is lost, layer by layer."""
-    dense = [d for d in case.dense if d.unit.kind != "cell"]  # whose biases are not all that enters beside the state
+    # the biases of a cell are not all that enters beside its state
+    dense = [d for d in case.recognized if d.unit.kind != "cell" and d.weight_std > 0 and not np.isnan(d.log_gain)]
+    dense = [d for d in dense if d.rows[-1] < len(case.places) - 1]
     if not dense:
         return NO_DENSE
-    slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'²
+    slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'², which may round to -inf
     share = np.array([_largest(case.of("saturated")[list(d.rows)]) for d in dense])
     by_bias = np.array([d.bias_std > d.weight_std * _size_into(case, d.row) and d.bias_std > 1 for d in dense])
+    both = np.array([_is_flat_on_both_sides(d.unit.activation) for d in dense])  # on one alone a unit is dead
     # of a convolution the share is not measured
-    flat = by_bias & (slopes < -1) & ((share > 0.5) | np.isnan(share)) & ~_dead(case, dense)
+    flat = by_bias & both & (slopes < -1) & ((share > 0.5) | np.isnan(share))
     lost = -float(slopes[flat].sum())
     if lost <= case.limit([d.row for d in dense]):
         return None
@@ -162,8 +167,8 @@ def _size_into(case: Case, row: int) -> float:
     return float(np.exp(case.of("log_activation")[row - 1])) if row else 1.0
 
 
-def _dead(case: Case, dense: list[DenseRow]) -> np.ndarray:
-    return np.array([_largest(case.of("dead", True)[list(d.rows)]) > 0.5 for d in dense])
+def _is_flat_on_both_sides(activation) -> bool:
+    return all(abs(float(jax.grad(activation)(jnp.float32(z)))) < FLAT for z in (-100.0, 100.0))
 
 
 def _largest(values: np.ndarray) -> float:

@@ -71,19 +71,12 @@ def _adam(rng) -> Patient:
 
 
 def warmed(rng, optimizer, params: dict, steps: int = 50, size: float = 1.0):
-    """The optimizer's state after some steps with gradients of this size times those of the batch at hand."""
-    state, update = optimizer.init(params), jax.jit(partial(updated, optimizer))
-    gradient = jax.grad(loss)(params, batch(rng))
+    """The optimizer's state after some steps, a fresh batch each, with gradients of this size times theirs."""
+    state, update, gradient = optimizer.init(params), jax.jit(partial(updated, optimizer)), jax.jit(jax.grad(loss))
     for _ in range(steps):
-        noisy = jax.tree.map(
-            lambda g: jnp.asarray(size * (g + 0.1 * _spread(g) * rng.standard_normal(g.shape)), g.dtype), gradient
-        )
-        state = update(noisy, state, params)[1]
+        scaled = jax.tree.map(lambda g: g * jnp.asarray(size, g.dtype), gradient(params, batch(rng)))
+        state = update(scaled, state, params)[1]
     return state
-
-
-def _spread(gradient) -> float:
-    return float(jnp.sqrt(jnp.mean(gradient**2)))
 
 
 def _stale(rng) -> Patient:
