@@ -10,7 +10,7 @@ os.environ.setdefault("NPROC", "16")
 import jax
 import pytest
 
-collect_ignore = ["make_product_truth.py"]  # needs arbitrary-precision packages that only making truth needs
+collect_ignore = ["make_product_truth.py", "mutants.py"]  # they need packages that no test needs
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
