@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import tables
+from gradjax.arguments import listed, numeric, real
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Activation:
     def __post_init__(self):
         if not callable(self.fn):
             raise ValueError(f"fn={self.fn!r} is not callable; expected an elementwise function of one array")
-        kinks = tuple(float(kink) for kink in self.kinks)
-        if not all(map(math.isfinite, kinks)) or sorted(set(kinks)) != list(kinks):
+        kinks = tuple(real("kinks", kink) for kink in listed("kinks", self.kinks, "numbers"))
+        if sorted(set(kinks)) != list(kinks):
             raise ValueError(f"kinks={self.kinks!r} must be finite, distinct and ascending")
         object.__setattr__(self, "kinks", kinks)
 
@@ -53,22 +54,22 @@ class Activation:
 
 def linear(x: Array) -> Array:
     """Return x itself: phi(x) = x."""
-    return jnp.asarray(x)
+    return jnp.asarray(numeric("x", x))
 
 
 def erf(x: Array) -> Array:
     """Return the error function: phi(x) = erf(x), with slope 2 / sqrt(pi) at zero."""
-    return jax.scipy.special.erf(x)
+    return jax.scipy.special.erf(numeric("x", x))
 
 
 def scaled_erf(x: Array) -> Array:
     """Return the error function scaled to slope 1 at zero: phi(x) = erf(sqrt(pi) x / 2)."""
-    return jax.scipy.special.erf(x * (math.sqrt(math.pi) / 2))
+    return jax.scipy.special.erf(numeric("x", x) * (math.sqrt(math.pi) / 2))
 
 
 def gelu(x: Array) -> Array:
     """Return the exact Gaussian error linear unit: phi(x) = x Phi(x), not its tanh approximation."""
-    return jax.nn.gelu(x, approximate=False)
+    return jax.nn.gelu(numeric("x", x), approximate=False)
 
 
 # The smoothness of elu ends at its second derivative; quadrature of phi'' has to split there all the same.

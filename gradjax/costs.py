@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gradjax.arguments import as_function, whole
+
 
 class Cost(NamedTuple):
     """What one call of a compiled program costs.
@@ -44,8 +46,7 @@ def cost(function: Callable, *arguments: Any, repeats: int = 0) -> Cost:
     >>> cost(lambda a, b: a @ b, jnp.ones((2, 3)), jnp.ones((3, 5))).operations
     60.0
     """
-    if repeats < 0:
-        raise ValueError(f"cost: repeats is {repeats}; expected at least 0")
+    repeats, function = whole("repeats", repeats, 0), as_function("function", function, "of arrays")
     compiled = jax.jit(function).lower(*arguments).compile()
     return Cost(_operations(compiled), _shortest(compiled, arguments, repeats))
 

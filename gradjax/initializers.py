@@ -15,6 +15,8 @@ from jax import Array
 from jax.nn import initializers as theirs
 
 from gradjax import tables
+from gradjax.arguments import as_function, choice, floating, real, wholes
+from gradjax.numerics import as_key
 
 TRUNCATED_VARIANCE = 0.7737413035502987  # of N(0, 1) cut at -2 and 2: 1 - 4 pdf(2) / (2 cdf(2) - 1)
 
@@ -42,16 +44,15 @@ class Initializer:
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype=float) -> Array:
         """Return an array of this shape and dtype; 16-bit floats are drawn in float32 and cast."""
+        shape = tuple(wholes("shape", shape, 0))
         if self.ranks and len(shape) not in self.ranks:
             raise ValueError(
-                f"shape={tuple(shape)} has {len(shape)} dimensions; this {self.distribution} initializer needs "
+                f"shape={shape} has {len(shape)} dimensions; this {self.distribution} initializer needs "
                 f"{' or '.join(map(str, self.ranks))}; for a stack of matrices use stacked(initializer)"
             )
-        dtype = jnp.result_type(dtype)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"dtype={dtype} is not a floating type; expected bfloat16, float16, float32 or float64")
+        dtype = jnp.result_type(floating(dtype))
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
-        return self.draw(key, tuple(shape), wide).astype(dtype)
+        return self.draw(as_key(key), shape, wide).astype(dtype)
 
 
 def _fans(shape: tuple[int, ...]) -> dict[str, float]:
@@ -61,9 +62,7 @@ def _fans(shape: tuple[int, ...]) -> dict[str, float]:
 
 
 def _positive(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-        raise ValueError(f"{name}={value!r} must be a finite number, at least 0")
-    return float(value)
+    return real(name, value, "[0, inf)")
 
 
 def variance_scaling(scale: float, mode: str = "fan_in", distribution: str = "normal") -> Initializer:
@@ -75,8 +74,8 @@ def variance_scaling(scale: float, mode: str = "fan_in", distribution: str = "no
         distribution: 'normal' (untruncated), 'truncated_normal' (at two deviations, variance corrected), 'uniform'.
     """
     scale = _positive("scale", scale)
-    if mode not in ("fan_in", "fan_out", "fan_avg"):
-        raise ValueError(f"mode={mode!r}; expected 'fan_in', 'fan_out' or 'fan_avg'")
+    mode = choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
+    distribution = choice("distribution", distribution, ("normal", "truncated_normal", "uniform"))
     draw = theirs.variance_scaling(scale, mode, distribution)  # pyright: ignore[reportArgumentType]
     return Initializer(draw, distribution.replace("_", " "), lambda shape: scale / _fans(shape)[mode])
 
@@ -89,7 +88,7 @@ def mean_field(weight_std: float) -> Initializer:
     >>> mean_field(2.0).variance((400, 100))
     0.01
     """
-    return variance_scaling(_positive("weight_std", weight_std) ** 2)
+    return variance_scaling(real("weight_std", weight_std, "[0, 1e150]") ** 2)
 
 
 def normal(std: float) -> Initializer:
@@ -116,7 +115,7 @@ def uniform(limit: float) -> Initializer:
 
 def constant(value: float) -> Initializer:
     """Return entries that all equal value."""
-    return Initializer(theirs.constant(value), "constant", lambda shape: 0.0)
+    return Initializer(theirs.constant(real("value", value)), "constant", lambda shape: 0.0)
 
 
 def constant_scale(std: float) -> Initializer:
@@ -179,8 +178,7 @@ def looks_linear(gain: float = 1.0, mirror: str = "both") -> Initializer:
     """
     gain = _positive("gain", gain)
     signs = {"input": ((1,), (-1,)), "output": ((1, -1),), "both": ((1, -1), (-1, 1))}
-    if mirror not in signs:
-        raise ValueError(f"mirror={mirror!r}; expected 'input', 'output' or 'both'")
+    mirror = choice("mirror", mirror, tuple(signs))
     rows, columns = len(signs[mirror]), len(signs[mirror][0])
 
     def draw(key, shape, dtype):
@@ -201,6 +199,8 @@ def stacked(initializer: Callable) -> Callable:
     >>> stacked(INITIALIZERS["orthogonal"])(jax.random.key(0), (3, 4, 4)).shape
     (3, 4, 4)
     """
+
+    as_function("initializer", initializer, "(key, shape, dtype) -> Array")
 
     def draw(key, shape, dtype=float):
         depth, *layer_shape = shape

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
+from gradjax.arguments import whole
 from gradjax.chain import Stack, admit, fold, linearize
 from gradjax.chain.forward import is_differentiable
 from gradjax.numerics import HIGHEST, as_key
@@ -59,7 +59,7 @@ def log_growths(layers, x, count: int | None = None, *, key: Array | int = 0) ->
         raise ValueError("x holds integers, which have no derivative; pass the first real activation instead")
     size, narrowest = _sizes(entries, x)
     count = narrowest if count is None else count
-    if not (isinstance(count, (int, np.integer)) and 1 <= count <= narrowest):
+    if not whole("count", count) <= narrowest:
         raise ValueError(f"count is {count!r}, expected 1 <= count <= {narrowest}, the narrowest activation")
     return _log_growths(entries, x, jax.random.normal(as_key(key), (size, int(count)), _dtype(x)))
 
@@ -83,15 +83,16 @@ def lyapunov_exponents(layers, x, count: int | None = None, *, transient: int = 
     >>> print((lyapunov_exponents([halving], jnp.ones(2)).values / jnp.log(2.0)).round(4))
     [-1. -1.]
     """
+    transient = whole("transient", transient, 0)
     growths = log_growths(layers, x, count, key=key)
     steps = growths.shape[0] - transient
-    if transient < 0 or steps < BLOCKS:
+    if steps < BLOCKS:
         raise ValueError(
             f"transient={transient!r} leaves {steps} of {growths.shape[0]} steps; expected at least {BLOCKS} left"
         )
     behind = growths[transient:]
-    whole = behind[steps % BLOCKS :].reshape(BLOCKS, -1, growths.shape[1]).mean(axis=1)
-    return Exponents(behind.mean(axis=0), whole.std(axis=0, ddof=1) / BLOCKS**0.5)
+    stretches = behind[steps % BLOCKS :].reshape(BLOCKS, -1, growths.shape[1]).mean(axis=1)
+    return Exponents(behind.mean(axis=0), stretches.std(axis=0, ddof=1) / BLOCKS**0.5)
 
 
 @jax.jit

@@ -11,6 +11,8 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
+from gradjax.arguments import said
+
 LOG_2 = 0.6931471805599453
 HIGHEST = "highest"  # float32 matmuls are TF32 on a GPU and bfloat16 passes on a TPU unless asked otherwise
 
@@ -113,10 +115,11 @@ def as_key(key) -> Array:
     Array(True, dtype=bool)
     """
     if isinstance(key, jax.Array):
-        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape == (2,)):
+        typed, old = jnp.issubdtype(key.dtype, jax.dtypes.prng_key), key.dtype == jnp.uint32
+        if (typed and key.shape == ()) or (old and key.shape == (2,)):
             return key
     elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
         if not 0 <= key < 2**32:
             raise ValueError(f"seed is {key}, expected an integer in [0, 2**32)")
         return jax.random.key(int(key))
-    raise ValueError(f"key is {key!r}, expected a jax.random.key or a seed in [0, 2**32)")
+    raise ValueError(f"key is {said(key)}, expected a jax.random.key or a seed in [0, 2**32)")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.arguments import as_function, listed, real, reals, said, whole
 from gradjax.numerics import HIGHEST
 
 
@@ -96,8 +97,10 @@ def race(runs: Sequence[Callable | None], rounds: int, clock: Callable[[], float
     array([[1., 1., 1.],
            [0., 0., 0.]])
     """
-    if rounds < 1:
-        raise ValueError(f"race: rounds is {rounds}; expected at least 1")
+    rounds, runs = whole("rounds", rounds), listed("runs", runs, "functions or None")
+    for place, run in enumerate(runs):
+        if run is not None:
+            as_function(f"runs[{place}]", run, "without arguments")
     seconds = np.zeros((len(runs), rounds))
     for run in runs:
         if run is not None:
@@ -127,6 +130,11 @@ def known_product(logs: np.ndarray, rng: np.random.Generator, mixing: float = 0.
     >>> print(np.linalg.svd(layers[1] @ layers[0], compute_uv=False).round(6))
     [21. 10.]
     """
+    logs, mixing = reals("logs", logs, ranks=(2,)), real("mixing", mixing, "[0, 0.5]")
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng is {said(rng)}, expected a numpy.random.Generator")
+    if not logs.size:
+        raise ValueError(f"logs has shape {logs.shape}, expected at least one layer and one unit")
     depth, width = logs.shape
     v = rng.standard_normal((depth + 1, width))
     v /= np.linalg.norm(v, axis=1, keepdims=True)

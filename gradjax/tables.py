@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from gradjax.arguments import said
+
 
 def resolve(table: Mapping[str, Callable], candidate: str | Callable, kind: str) -> Callable:
     """Return the callable that a name or a callable stands for.
@@ -17,10 +19,12 @@ def resolve(table: Mapping[str, Callable], candidate: str | Callable, kind: str)
     >>> resolve({"double": lambda x: 2 * x}, "double", "method")(3)
     6
     """
+    if not isinstance(table, Mapping):
+        raise ValueError(f"table is {said(table)}, expected a dict from names to callables")
     if isinstance(candidate, str):
         if candidate not in table:
             raise ValueError(f"{kind}={candidate!r} is not known; expected a callable or one of: {', '.join(table)}")
         return table[candidate]
     if not callable(candidate):
-        raise ValueError(f"{kind}={candidate!r} is neither a callable nor one of the names: {', '.join(table)}")
+        raise ValueError(f"{kind}={said(candidate)} is neither a callable nor one of the names: {', '.join(table)}")
     return candidate

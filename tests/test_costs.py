@@ -57,5 +57,5 @@ def test_each_form_of_the_analysis_is_understood():
 
 def test_pytrees_are_arguments_and_bad_repeats_are_refused():
     assert isinstance(cost(lambda tree: tree["a"] + 1, {"a": jnp.ones(2)}), Cost)
-    with pytest.raises(ValueError, match="repeats is -1; expected at least 0"):
+    with pytest.raises(ValueError, match="repeats is -1, expected a whole number >= 0"):
         cost(jnp.sin, 1.0, repeats=-1)

@@ -157,7 +157,7 @@ def test_what_is_refused(function):
         (jnp.sum, good, "word", "x holds a str"),
         (jnp.sum, [jnp.tanh, Partial(jnp.matmul, jnp.eye(3))], x, r"layers\[1\] does not accept .*float32\[2\]"),
         (jnp.tanh, good, x, "expected one real scalar"),
-        (3, good, x, "loss is int, expected a callable"),
+        (3, good, x, "loss is 3, expected a callable"),
         (lambda y: jnp.sum(y) * jnp.nan, good, x, "the loss"),
         (jnp.sum, jnp.tanh, x, "expected a sequence"),
         (jnp.sum, [jnp.tanh, 7], x, r"layers\[1\] is an int"),

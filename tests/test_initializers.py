@@ -151,14 +151,14 @@ def test_bad_input_is_refused():
         INITIALIZERS["identity"](key, (3, 4, 4))
     with pytest.raises(ValueError, match="even"):
         INITIALIZERS["looks_linear"](key, (3, 4))
-    with pytest.raises(ValueError, match="dtype=int32"):
+    with pytest.raises(ValueError, match=r"dtype( is |=)int32"):
         INITIALIZERS["orthogonal"](key, (3, 4), "int32")
-    with pytest.raises(ValueError, match="weight_std=-1"):
+    with pytest.raises(ValueError, match=r"weight_std( is |=)-1"):
         initializers.mean_field(-1)
-    with pytest.raises(ValueError, match="gain=nan"):
+    with pytest.raises(ValueError, match=r"gain( is |=)nan"):
         initializers.scaled_orthogonal(float("nan"))
-    with pytest.raises(ValueError, match="mode='fan_all'"):
+    with pytest.raises(ValueError, match=r"mode( is |=)'fan_all'"):
         initializers.variance_scaling(1.0, "fan_all")
-    with pytest.raises(ValueError, match="mirror='up'"):
+    with pytest.raises(ValueError, match=r"mirror( is |=)'up'"):
         initializers.looks_linear(mirror="up")
     assert resolve("zeros") is INITIALIZERS["zeros"]

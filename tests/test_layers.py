@@ -138,14 +138,14 @@ def test_every_head_says_what_it_says_of_its_own_layer(kind, precision):
 
 
 REFUSED = {
-    "scale is nan, expected one finite number": lambda: residual(jnp.tanh, float("nan")),
+    "scale is nan, expected a finite number": lambda: residual(jnp.tanh, float("nan")),
     "scale is (1.0, 2.0)": lambda: residual(jnp.tanh, cast(Any, (1.0, 2.0))),
     "the branch maps float32[3] to float32[1]": lambda: residual(lambda h: h[:1])(jnp.ones(3)),
     "to float32[1], expected the same shape: both are mixed": lambda: gated(KEY, 3, lambda h: h[:1])(jnp.ones(3)),
-    "size is 0, expected a whole number of units": lambda: layer_norm(0),
-    "epsilon is 0.0, expected a positive number": lambda: batch_norm(2, epsilon=0.0),
+    "size is 0, expected a whole number >= 1": lambda: layer_norm(0),
+    "epsilon is 0.0, expected a number in (0, inf)": lambda: batch_norm(2, epsilon=0.0),
     "block='dense' is not known": lambda: block(KEY, 3, "dense"),
-    "layers[1] is a int, expected a callable": lambda: compose([jnp.tanh, cast(Any, 3)]),
+    "layers[1] is 3, expected a callable": lambda: compose([jnp.tanh, cast(Any, 3)]),
     "layers is empty": lambda: compose([]),
     "expected three: (inputs, width, outputs)": lambda: deep(0, (3, 2), 5),
     "depth is 2, expected a whole number >= 3": lambda: deep(0, (3, 3, 2), 2),

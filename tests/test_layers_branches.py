@@ -117,7 +117,7 @@ def test_a_learnt_scale_is_a_parameter_and_a_given_one_is_not():
 
 REFUSED = {
     "depth is 0, expected a whole number": lambda: block(KEY, WIDTH, "fixup", depth=0),
-    "carry is inf, expected one finite number": lambda: residual(jnp.tanh, carry=float("inf")),
+    "carry is inf, expected a finite number": lambda: residual(jnp.tanh, carry=float("inf")),
     "expected what dense or convolution makes": lambda: weight_norm(Partial(jnp.tanh)),
 }
 

@@ -106,7 +106,8 @@ def test_a_layer_that_is_not_holomorphic_has_its_real_jacobian():
 
 REFUSED = {
     "rate is 1.0, expected a number in [0, 1)": lambda: dropout(0, 1.0),
-    "expected 0 < least <= greatest < 1": lambda: state_space(0, 2, 2, radius=(0.5, 1.0)),
+    "radius holds 1.0": lambda: state_space(0, 2, 2, radius=(0.5, 1.0)),
+    "expected 0 < least <= greatest < 1": lambda: state_space(0, 2, 2, radius=(0.5, 0.4)),
     "size is 0": lambda: state_space(0, 0, 2),
     "largest_angle is 0.0": lambda: state_space(0, 1, 1, largest_angle=0.0),
 }

@@ -20,7 +20,7 @@ def test_digamma_and_trigamma_against_arbitrary_precision():
     x = np.concatenate([np.arange(1, 60) / 2, [1e-3, 0.1, 1e3, 1e7]])
     np.testing.assert_allclose(digamma(x), [float(mpmath.psi(0, v)) for v in x], rtol=2e-14, atol=1e-15)
     np.testing.assert_allclose(trigamma(x), [float(mpmath.psi(1, v)) for v in x], rtol=2e-14)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="x holds"):
         digamma([1.0, 0.0])
 
 
@@ -162,11 +162,11 @@ def test_exponents_become_the_triangular_law():
 
 def test_bad_arguments_are_refused():
     for widths in ([], [3], [3, 0], [3, 2.5]):
-        with pytest.raises(ValueError, match="widths="):
+        with pytest.raises(ValueError, match="widths"):
             log_squared_norm_moments(widths)
     with pytest.raises(ValueError, match="gated has 1"):
         log_squared_norm_moments([3, 3, 3], gated=[True])
-    with pytest.raises(ValueError, match="width=0"):
+    with pytest.raises(ValueError, match=r"width( is |=)0"):
         gaussian_product_exponents(0, 1.0)
-    with pytest.raises(ValueError, match="weight_std=0"):
+    with pytest.raises(ValueError, match=r"weight_std( is |=)0"):
         gaussian_product_exponents(3, 0)

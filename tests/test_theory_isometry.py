@@ -179,11 +179,11 @@ def test_critical_variances():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="weights='uniform'"):
+    with pytest.raises(ValueError, match=r"weights( is |=)'uniform'"):
         squared_singular_value_variance("tanh", "uniform", 3, 1.0)
-    with pytest.raises(ValueError, match="depth=0"):
+    with pytest.raises(ValueError, match=r"depth( is |=)0"):
         largest_squared_singular_value("tanh", "gaussian", 0, 1.0)
-    with pytest.raises(ValueError, match="q=0"):
+    with pytest.raises(ValueError, match=r"q( is |=)0"):
         squared_singular_value_variance("tanh", "gaussian", 3, 0)
     with pytest.raises(ValueError, match="grid"):
         squared_singular_value_density("tanh", "gaussian", 3, 1.0, [0.0, 1.0])
@@ -191,7 +191,7 @@ def test_bad_arguments_are_refused():
         squared_singular_value_density("tanh", "orthogonal", 1, 1.0, [0.5])
     with pytest.raises(ValueError, match="fractions"):
         lyapunov_spectrum("tanh", 1.5, 0.1, [1.5])
-    with pytest.raises(ValueError, match="universality='relu'"):
+    with pytest.raises(ValueError, match=r"universality( is |=)'relu'"):
         limit_largest_squared_singular_value("relu", 1.0)
     with pytest.raises(ValueError, match="slope zero almost everywhere"):
         squared_singular_value_variance(Activation(jnp.zeros_like), "gaussian", 3, 1.0)

@@ -87,17 +87,17 @@ def test_clipped_step_is_safe_and_the_published_bound_holds():
 
 def test_bad_arguments_are_refused():
     for arguments in ((0.0, 0.1, 0.2, 2), (1.0, 0.0, 0.2, 2), (1.0, 0.1, 1.0, 2), (1.0, 0.1, 0.2, 0)):
-        with pytest.raises(ValueError, match="must"):
+        with pytest.raises(ValueError, match="must|expected"):
             mode_time(*arguments)
-    with pytest.raises(ValueError, match="start=20"):
+    with pytest.raises(ValueError, match=r"start( is |=)20"):
         cosh_steps(20, 1e-3, clipped=True)
-    with pytest.raises(ValueError, match="tolerance=2"):
+    with pytest.raises(ValueError, match=r"tolerance( is |=)2"):
         cosh_steps(2, 2, clipped=True)
-    with pytest.raises(ValueError, match="tolerance=9"):
+    with pytest.raises(ValueError, match=r"tolerance( is |=)9"):
         cosh_constant_steps(2, 9)
-    with pytest.raises(ValueError, match="curvature=0"):
+    with pytest.raises(ValueError, match=r"curvature( is |=)0"):
         clipped_step(1.0, 0, 1.0)
-    with pytest.raises(ValueError, match="gradient_norm=-1"):
+    with pytest.raises(ValueError, match=r"gradient_norm( is |=)-1"):
         clipped_step(-1, 1.0, 1.0)
-    with pytest.raises(ValueError, match="gap=0"):
+    with pytest.raises(ValueError, match=r"gap( is |=)0"):
         clipped_complexity(1.0, 1.0, 0, 1.0)

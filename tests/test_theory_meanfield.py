@@ -192,15 +192,15 @@ def test_second_derivatives_are_never_taken_across_a_kink():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="weight_std=-1"):
+    with pytest.raises(ValueError, match=r"weight_std( is |=)-1"):
         length_fixed_point("tanh", -1, 0.0)
-    with pytest.raises(ValueError, match="bias_std=nan"):
+    with pytest.raises(ValueError, match=r"bias_std( is |=)nan"):
         gradient_gain("tanh", 1.0, float("nan"))
-    with pytest.raises(ValueError, match="keep_probability=0"):
+    with pytest.raises(ValueError, match=r"keep_probability( is |=)0"):
         gradient_gain("tanh", 1.0, 0.1, keep_probability=0.0)
-    with pytest.raises(ValueError, match="q="):
+    with pytest.raises(ValueError, match="q holds -1"):
         length_map("tanh", 1.0, 0.1, -1.0)
-    with pytest.raises(ValueError, match="q=-2"):
+    with pytest.raises(ValueError, match=r"q( is |=)-2"):
         gradient_gain("tanh", 1.0, 0.1, q=-2)
-    with pytest.raises(ValueError, match="activation='swish'"):
+    with pytest.raises(ValueError, match=r"activation( is |=)'swish'"):
         length_fixed_point("swish", 1.0, 0.1)

@@ -138,7 +138,7 @@ def test_no_chaos_below_the_transition_and_bad_arguments():
     assert recurrent_exponent("tanh", 0.9, 0.1) < 0
     with pytest.raises(ValueError, match="largest_singular_value"):
         log_gradient_bound("tanh", 0.0, 3)
-    with pytest.raises(ValueError, match="steps=-1"):
+    with pytest.raises(ValueError, match=r"steps( is |=)-1"):
         log_gradient_bound("tanh", 1.0, -1)
 
 
@@ -149,9 +149,9 @@ def test_an_open_gate_keeps_the_gradient_and_a_closed_one_loses_it():
 
 
 def test_gates_and_memories_that_cannot_be():
-    with pytest.raises(ValueError, match="weight_std=-1"):
+    with pytest.raises(ValueError, match=r"weight_std( is |=)-1"):
         gate_gain(-1.0, 0.0, 1.0)
-    with pytest.raises(ValueError, match="input_square=nan"):
+    with pytest.raises(ValueError, match=r"input_square( is |=)nan"):
         gate_gain(1.0, 0.0, float("nan"))
-    with pytest.raises(ValueError, match="factor=1"):
+    with pytest.raises(ValueError, match=r"factor( is |=)1"):
         memory_sensitivity(1.0)

@@ -103,19 +103,19 @@ def test_gradients_of_a_linear_network_never_shatter():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="depth=0"):
+    with pytest.raises(ValueError, match=r"depth( is |=)0"):
         residual_growth("relu", 1.0, 0, 1.0)
     with pytest.raises(ValueError, match="branch_scale"):
         residual_growth("relu", 1.0, 3, [1.0, 2.0])
-    with pytest.raises(ValueError, match="q=0"):
+    with pytest.raises(ValueError, match=r"q( is |=)0"):
         residual_growth("relu", 1.0, 3, 1.0, q=0)
-    with pytest.raises(ValueError, match="layers_per_branch=1"):
+    with pytest.raises(ValueError, match=r"layers_per_branch( is |=)1"):
         fixup_branch_scale(10, 1)
     with pytest.raises(ValueError, match="both 0"):
         deepnorm_constants(0, 0)
-    with pytest.raises(ValueError, match="depth=-1"):
+    with pytest.raises(ValueError, match=r"depth( is |=)-1"):
         gradient_correlation("relu", 1.0, 0.0, -1)
-    with pytest.raises(ValueError, match="correlation=2"):
+    with pytest.raises(ValueError, match=r"correlation( is |=)2"):
         gradient_correlation("relu", 1.0, 0.0, 3, correlation=2)
 
 
@@ -149,11 +149,11 @@ def test_skips_with_batch_norm_give_a_power_of_depth():
 
 
 def test_bad_batches_and_depths_are_refused():
-    with pytest.raises(ValueError, match="batch_size=1"):
+    with pytest.raises(ValueError, match=r"batch_size( is |=)1"):
         batchnorm_gradient_correlation("relu", 3, batch_size=1)
-    with pytest.raises(ValueError, match="depth=-1"):
+    with pytest.raises(ValueError, match=r"depth( is |=)-1"):
         residual_gradient_correlation("relu", 1.0, -1)
-    with pytest.raises(ValueError, match="correlation=2"):
+    with pytest.raises(ValueError, match=r"correlation( is |=)2"):
         residual_gradient_correlation("relu", 1.0, 1, correlation=2)
 
 
@@ -170,7 +170,7 @@ def test_tokens_of_a_transformer_collapse_unless_the_skip_is_strong():
     assert (length >= 1 + blocks / 2).all() and (length <= 1 + 3 * blocks / 2).all()
 
 
-@pytest.mark.parametrize(("depth", "tokens", "word"), [(0, 4, "depth=0"), (3, 0, "tokens=0"), (2.5, 4, "depth=2.5")])
+@pytest.mark.parametrize(("depth", "tokens", "word"), [(0, 4, "depth is 0"), (3, 0, "tokens is 0"), (2.5, 4, "depth is 2.5")])
 def test_transformers_that_cannot_be(depth, tokens, word):
     with pytest.raises(ValueError, match=word):
         transformer_signals(depth, tokens)

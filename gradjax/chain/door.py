@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.arguments import as_function
 from gradjax.numerics import is_inexact
 
 register = partial(jax.tree_util.register_dataclass)
@@ -100,6 +101,7 @@ def as_layer(layer: Callable, parameters: Callable = is_parameter, index: int | 
     """One callable pytree as a `Layer`."""
     if isinstance(layer, Layer):
         return layer
+    as_function("parameters", parameters, "(path, leaf) -> bool")
     coupled = isinstance(layer, Coupled)
     if not callable(layer.layer if isinstance(layer, Coupled) else layer):
         raise ValueError(f"layers[{index}] is {_kind(layer)}, expected a callable activation -> activation")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.arguments import as_function, is_number, numeric, said
 from gradjax.chain.door import Layer, is_parameter
 from gradjax.chain.stack import Stack, as_layers, depth_of, layer_of, slice_of, stacked_leaves, type_of_entry
 from gradjax.chain.whole import check_whole
@@ -103,8 +104,8 @@ def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_pa
             activation, changes its own leaves or, within a Stack, the activation's shape; NaN or infinity in x; a
             model that is another network than the layers.
     """
-    if batch_axis not in (None, 0):
-        raise ValueError(f"batch_axis is {batch_axis!r}, expected None (one example) or 0 (examples first)")
+    if batch_axis is not None and not (is_number(batch_axis) and batch_axis == 0):
+        raise ValueError(f"batch_axis is {said(batch_axis)}, expected None (one example) or 0 (examples first)")
     entries = as_layers(layers, parameters)
     x = _as_activation(x)
     if batch_axis == 0:
@@ -116,7 +117,7 @@ def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_pa
         h = _check_entry(entry, h, index)
         index += depth_of(entry)
     if model is not None:
-        _check_model(model, entries, x, batch_axis)
+        _check_model(as_function("model", model, "activation -> output"), entries, x, batch_axis)
     return entries, x
 
 
@@ -143,8 +144,8 @@ def _as_activation(x):
     for leaf in leaves:
         if not isinstance(leaf, (jax.Array, np.ndarray, float, int, complex, np.generic)):
             raise ValueError(f"x holds a {type(leaf).__name__}, expected arrays")
-        if isinstance(leaf, np.ndarray) and leaf.dtype == object:
-            raise ValueError("x has dtype object, expected a numeric array")
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            numeric("x", leaf)
     x = jax.tree.map(lambda leaf: jax.lax.convert_element_type(jnp.asarray(leaf), jnp.asarray(leaf).dtype), x)
     if any(leaf.size == 0 for leaf in jax.tree.leaves(x)):
         raise ValueError(f"x has shapes {[leaf.shape for leaf in jax.tree.leaves(x)]}, expected no empty axis")
@@ -210,8 +211,13 @@ def _abstract_call(layer: Layer, h):
 
 def describe(tree) -> str:
     """Shapes and dtypes in a few characters: float32[3,4]."""
-    parts = [f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves(tree)]
+    parts = [_described(leaf) for leaf in jax.tree.leaves(tree)]
     return parts[0] if len(parts) == 1 else "(" + ", ".join(parts) + ")"
+
+
+def _described(leaf) -> str:
+    is_array = hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" if is_array else type(leaf).__name__
 
 
 def _reason(error: Exception) -> str:

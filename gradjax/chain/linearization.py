@@ -14,7 +14,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 
-from gradjax.chain.door import as_sequence
+from gradjax.arguments import listed, numeric
 from gradjax.chain.stack import Stack
 
 
@@ -88,9 +88,14 @@ def factors_as_layers(factors) -> tuple[list, Array]:
         ValueError: neither; shapes that do not follow from one another (the index is named).
     """
     if isinstance(factors, (np.ndarray, jax.Array)) and factors.ndim == 3:
+        numeric("factors", factors)
+        if factors.shape[1] != factors.shape[2] or not factors.size:
+            raise ValueError(f"factors has shape {factors.shape}, expected (depth, n, n) with no empty axis")
         stacked = jnp.asarray(factors)
         return [Stack(Partial(jnp.matmul, stacked))], jnp.zeros(stacked.shape[-1], stacked.dtype)
-    matrices = [jnp.asarray(a) for a in as_sequence(factors)]
+    matrices = [jnp.asarray(numeric("factors", a)) for a in listed("factors", factors, "matrices")]
+    if not matrices:
+        raise ValueError("factors is empty, expected at least one matrix")
     for i, a in enumerate(matrices):
         if a.ndim != 2 or (i and a.shape[1] != matrices[i - 1].shape[0]):
             before = matrices[i - 1].shape[0] if i else "any"

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import numeric, said
 from gradjax.chain.door import (
     STATIC,
     Constant,
@@ -130,16 +131,24 @@ def slice_of(stack: Stack, leaves):
 
 def depth_of(entry: type_of_entry) -> int:
     """How many layers the entry stands for."""
-    return entry.depth if isinstance(entry, Stack) else 1
+    return entry.depth if isinstance(_admitted(entry), Stack) else 1
 
 
 def layer_of(entry: type_of_entry) -> Layer:
     """The entry's layer, with the depth axis on its leaves where the entry is a Stack."""
-    return entry.layer if isinstance(entry, Stack) else entry
+    return entry.layer if isinstance(_admitted(entry), Stack) else entry
+
+
+def _admitted(entry: type_of_entry) -> type_of_entry:
+    if not isinstance(entry, (Layer, Stack)):
+        raise ValueError(f"entry is {said(entry)}, expected one of those that `as_layers` returns")
+    return entry
 
 
 def untied(stack: Stack) -> Stack:
     """The Stack with every tied leaf repeated along the depth axis, so that each depth has a gradient of its own."""
+    if not isinstance(stack, Stack):
+        raise ValueError(f"stack is {said(stack)}, expected a Stack such as `unroll` makes")
     leaves, structure = jax.tree.flatten(stack.layer)
     repeated = [
         jnp.broadcast_to(leaf, (stack.depth, *leaf.shape)) if tied else leaf
@@ -166,7 +175,10 @@ def unroll(cell: Callable, inputs) -> Stack:
     """
     if not callable(cell):
         raise ValueError(f"cell is a {type(cell).__name__}, expected a callable (state, input) -> state")
-    inputs = jax.tree.map(jnp.asarray, inputs)
+    inputs = jax.tree.map(lambda leaf: jnp.asarray(numeric("inputs", leaf)), inputs)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(inputs)]
+    if any(not shape or not shape[0] for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"inputs has shapes {shapes}, expected one leading time axis >= 1 in all")
     if not jax.tree.leaves(inputs):
         raise ValueError("inputs is empty, expected arrays with a leading time axis: the number of steps comes from it")
     coupled = isinstance(cell, Coupled)

@@ -31,7 +31,10 @@ def check_whole(model: Callable, x, ours, outputs: Callable[[], Iterable], descr
         ValueError: other shapes; values that differ by more than 1000 roundings; each with the first layer whose output
             is no value inside the model, where that can be told.
     """
-    theirs = model(x)
+    try:
+        theirs = model(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model does not accept {describe(x)}: {error}") from error
     if describe(theirs) != describe(ours):
         raise ValueError(
             f"model gives {describe(theirs)}, the layers give {describe(ours)}: another composition"

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradjax.arguments import real, reals
+
 PERCENTILES = (50, 90, 99)
 HEAVY_TAIL = float(np.log(10))  # P99 ten times the median: single steps dominate
 
@@ -62,9 +64,8 @@ def suggest_threshold(log_norms, *, percentile: float = 90.0) -> ThresholdAdvice
     >>> advice.threshold, advice.fraction_clipped, advice.nonfinite
     (1.0, 0.2, 1)
     """
-    if not 0 < percentile < 100:
-        raise ValueError(f"percentile is {percentile}, expected a number strictly between 0 and 100")
-    logs = np.asarray(log_norms, np.float64).ravel()
+    percentile = real("percentile", percentile, "(0, 100)")
+    logs = reals("log_norms", log_norms, None).ravel()
     zero, usual = logs == -np.inf, np.isfinite(logs)
     if not usual.any():
         raise ValueError(f"log_norms holds no finite norm among {logs.size}, expected at least one: train fewer steps")

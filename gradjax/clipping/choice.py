@@ -6,6 +6,9 @@ import jax
 import optax
 from jax import Array
 
+from gradjax.arguments import as_function, as_transformation, is_transformation, listed, whole
+from gradjax.numerics import is_concrete
+
 
 def one_of(transformations: Sequence[optax.GradientTransformation], index: int | Array) -> optax.GradientTransformation:
     """The transformation of this index, which may be traced: u = transformations[index].update(g).
@@ -25,9 +28,14 @@ def one_of(transformations: Sequence[optax.GradientTransformation], index: int |
     >>> print(clip.update(jnp.array([3.0]), clip.init(jnp.zeros(1)))[0])
     [1.]
     """
-    made = tuple(transformations)
+    if is_transformation(transformations):  # a named tuple: it could be gone through
+        raise ValueError("transformations is one transformation, expected a sequence of them")
+    made = tuple(listed("transformations", transformations, "optax transformations"))
     if not made:
         raise ValueError("transformations is empty, expected at least one")
+    for place, one in enumerate(made):
+        as_transformation(f"transformations[{place}]", one)
+    index = whole("index", index, -(2**31)) if is_concrete(index) else index
 
     def init(params):
         return tuple(each.init(params) for each in made)
@@ -60,6 +68,10 @@ def by_layer(transformation: optax.GradientTransformation, stacked: Callable) ->
     >>> print(rms.update(g, rms.init(g), g)[0].tolist())
     [[0.5, 0.5], [1.0, 1.0]]
     """
+    transformation, stacked = (
+        as_transformation("transformation", transformation),
+        as_function("stacked", stacked, "leaf -> bool"),
+    )
 
     def alone(g, p):
         return transformation.update(g, transformation.init(p), p)[0]

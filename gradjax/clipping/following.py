@@ -9,6 +9,7 @@ import math
 import jax.numpy as jnp
 import optax
 
+from gradjax.arguments import real, whole
 from gradjax.clipping.global_norm import Rule, clip_by_rule
 from gradjax.numerics import is_concrete
 
@@ -27,9 +28,8 @@ def clip_by_percentile(
         nonfinite: as in `clip_by_global_norm`.
     """
     _check_percentile(percentile)
-    _check_at_least_one("window", window)
-    if not 0 < factor < math.inf:
-        raise ValueError(f"factor is {factor}, expected a finite number > 0")
+    window = whole("window", window)
+    factor = real("factor", factor, "(0, inf)")
     return clip_by_rule(_percentile_rule(percentile, window, math.log(factor), False), nonfinite=nonfinite)
 
 
@@ -47,7 +47,7 @@ def autoclip(percentile: float = 10.0, *, history: int = 1000, nonfinite: str = 
     Reference: Seetharaman, Wichern, Pardo, Le Roux (2020, arXiv:2007.14469).
     """
     _check_percentile(percentile)
-    _check_at_least_one("history", history)
+    history = whole("history", history)
     return clip_by_rule(_percentile_rule(percentile, history, 0.0, True), nonfinite=nonfinite)
 
 
@@ -68,9 +68,9 @@ def zclip(
 
     Reference: Kumar, Owen, Chowdhury, Güra (2025, arXiv:2504.02507), without their additional constant threshold.
     """
-    _check_at_least_one("warmup", warmup)
-    if not 0 <= decay < 1 or (is_concrete(z_threshold) and not 0 < z_threshold < math.inf):
-        raise ValueError(f"z_threshold, decay are {z_threshold}, {decay}; expected > 0 and in [0, 1)")
+    warmup, decay = whole("warmup", warmup), real("decay", decay, "[0, 1)")
+    if is_concrete(z_threshold):
+        real("z_threshold", z_threshold, "(0, inf)")
 
     def init(dtype):
         return jnp.zeros((), jnp.int32), jnp.full((), -jnp.inf, dtype), jnp.full((), -jnp.inf, dtype)
@@ -131,10 +131,5 @@ def _percentile_rule(percentile, length: int, log_factor: float, including: bool
 
 
 def _check_percentile(percentile) -> None:
-    if is_concrete(percentile) and not 0 <= percentile <= 100:
-        raise ValueError(f"percentile is {percentile}, expected a number in [0, 100]")
-
-
-def _check_at_least_one(name: str, value) -> None:
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name} is {value}, expected a whole number >= 1")
+    if is_concrete(percentile):
+        real("percentile", percentile, "[0, 100]")

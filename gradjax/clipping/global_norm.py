@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from gradjax.arguments import as_function, choice, real, said
 from gradjax.numerics import LOG_2, exponent, is_concrete, is_inexact, log_norm, norm_dtype, scale_by_power_of_two
 
 NONFINITE = ("nan", "zero")
@@ -55,6 +56,10 @@ class Rule:
     init: Callable[[Any], Any]
     step: Callable[[Any, Array], tuple[Array, Any]]
     value: Any = None
+
+    def __post_init__(self):
+        as_function("init", self.init, "dtype -> state")
+        as_function("step", self.step, "(state, log_norm) -> (log_threshold, state)")
 
 
 def log_global_norm(tree) -> Array:
@@ -101,8 +106,8 @@ def clip_by_global_norm(max_norm: float | Array, *, nonfinite: str = "nan") -> o
     >>> print(clip.update(gradient, clip.init(gradient))[0])
     [0.6 0.8]
     """
-    if is_concrete(max_norm) and not float(max_norm) >= 0:
-        raise ValueError(f"max_norm is {max_norm}, expected a number >= 0")
+    if is_concrete(max_norm):
+        real("max_norm", max_norm, "[0, inf]")
 
     def step(state, log_size):
         return jnp.log(jnp.asarray(max_norm).astype(log_size.dtype)), state
@@ -117,8 +122,9 @@ def clip_by_rule(rule: Rule, *, nonfinite: str = "nan") -> optax.GradientTransfo
         rule: see `Rule`.
         nonfinite: as in `clip_by_global_norm`.
     """
-    if nonfinite not in NONFINITE:
-        raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {', '.join(NONFINITE)}")
+    if not isinstance(rule, Rule):
+        raise ValueError(f"rule is {said(rule)}, expected a gradjax.clipping.Rule")
+    nonfinite = choice("nonfinite", nonfinite, NONFINITE)
 
     def init(params):
         dtype, count = norm_dtype(params), jnp.zeros((), jnp.int32)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from gradjax.arguments import as_transformation
 from gradjax.numerics import exponent, is_inexact, log_norm, norm_dtype, scale_by_power_of_two
 
 
@@ -55,6 +56,10 @@ def cosine(one, other) -> Array:
     >>> print(cosine([jnp.array([3e30, 0.0])], [jnp.array([1e-30, 1e-30])]).round(4))
     0.7071
     """
+    alike = jax.tree.structure(one) == jax.tree.structure(other)
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(tree) if is_inexact(leaf)] for tree in (one, other)]
+    if not alike or shapes[0] != shapes[1]:
+        raise ValueError(f"one and other hold leaves of shapes {shapes[0]} and {shapes[1]}, expected two trees alike")
     dtype = norm_dtype((one, other))
     products = jax.tree.map(lambda a, b: jnp.sum(a * b), _unit(one, dtype), _unit(other, dtype))
     return sum(jax.tree.leaves(products), start=jnp.zeros((), dtype))
@@ -72,7 +77,7 @@ def observe(transformation: optax.GradientTransformation) -> optax.GradientTrans
     >>> print(update, state.fraction_changed, state.mean_cosine.round(4))
     [1. 1.] 1.0 0.8944
     """
-    inner = optax.with_extra_args_support(transformation)
+    inner = optax.with_extra_args_support(as_transformation("transformation", transformation))
 
     def init(params):
         zero, real = jnp.zeros((), jnp.int32), jnp.zeros((), norm_dtype(params))

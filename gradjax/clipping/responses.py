@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.arguments import choice, listed, real
 from gradjax.clipping.table import CLIPPERS, Clipper
 
 EXAMPLES = 4  # of a per-example gradient; a power of two, for their sum to be exact
@@ -45,9 +46,9 @@ def response(clipper: str | Clipper, case: str, threshold: float | None = None) 
     >>> response("optax_global_norm", "1e30"), response("global_norm", "1e30")
     ('zeros', 'bounded')
     """
-    clipper = CLIPPERS[clipper] if isinstance(clipper, str) else clipper
-    threshold = clipper.default if threshold is None else threshold
-    gradient = CASES[case]()
+    clipper = CLIPPERS[choice("clipper", clipper, tuple(CLIPPERS))] if not isinstance(clipper, Clipper) else clipper
+    threshold = clipper.default if threshold is None else real("threshold", threshold, "[0, inf]")
+    gradient = CASES[choice("case", case, tuple(CASES))]()
     params = jax.tree.map(jnp.ones_like, gradient)
     given = jax.tree.map(lambda g: jnp.stack([g] * EXAMPLES), gradient) if clipper.per_example else gradient
     try:
@@ -83,4 +84,5 @@ def _flat(tree) -> np.ndarray:
 
 def responses(clippers=None) -> dict[str, dict[str, str]]:
     """The whole table: clipper -> case -> word."""
-    return {name: {case: response(name, case) for case in CASES} for name in (clippers or CLIPPERS)}
+    chosen = [choice("clippers", name, tuple(CLIPPERS)) for name in listed("clippers", clippers or CLIPPERS, "names")]
+    return {name: {case: response(name, case) for case in CASES} for name in chosen}

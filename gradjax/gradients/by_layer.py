@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gradjax.arguments import as_function
 from gradjax.chain import Layer, Stack, admit, as_layer, fold, layer_of, linearize, untied
 from gradjax.chain.forward import forward, is_differentiable
 from gradjax.chain.verdict import raise_at_first, raise_if, raise_where_forward_breaks
@@ -118,10 +119,11 @@ def _log_norms(loss, layers, x, batch_axis, model):
 
 
 def _admit_loss(loss: Callable, entries, x) -> Layer:
-    if not callable(loss):
-        raise ValueError(f"loss is {type(loss).__name__}, expected a callable output -> real scalar")
-    loss = as_layer(loss, index="loss")
-    out = jax.eval_shape(lambda loss, entries, x: loss(forward(entries, x)), loss, entries, x)
+    loss = as_layer(as_function("loss", loss, "output -> real scalar"), index="loss")
+    try:
+        out = jax.eval_shape(lambda loss, entries, x: loss(forward(entries, x)), loss, entries, x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"loss does not give one real scalar of the output: {error}") from error
     leaves = jax.tree.leaves(out)
     if len(leaves) != 1 or leaves[0].shape != () or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
         found = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]

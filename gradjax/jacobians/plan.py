@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from gradjax.arguments import whole
 from gradjax.chain import Stack, admit, depth_of, layer_of
 from gradjax.chain.forward import is_differentiable
 from gradjax.chain.linearization import flattened
@@ -98,7 +99,7 @@ def size_of(layer: Callable, h, mapped: bool, copies: int, work: int) -> Jacobia
 
 def at_work(memory: int) -> int:
     """The bytes that one chunk may take: an eighth of the memory, and 128 MiB at most."""
-    return min(AT_WORK, memory // 8)
+    return min(AT_WORK, whole("memory", memory) // 8)
 
 
 def check_memory(sizes: list, memory: int) -> None:

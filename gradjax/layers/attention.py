@@ -13,7 +13,9 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import initializers
+from gradjax.arguments import floating, numeric, real, said, whole
 from gradjax.layers.normalization import rms_norm
+from gradjax.numerics import as_key
 
 KERNELS = ("query", "key", "value", "out")
 
@@ -64,7 +66,7 @@ def attention(
     """Multi-head attention of a sequence to itself, the callable pytree (tokens, width) → (tokens, width).
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         width: of each token.
         heads: a divisor of the width.
         kernel_init: of the four kernels (query, key, value, out), by name or `(key, shape, dtype) -> Array`.
@@ -83,18 +85,17 @@ def attention(
     >>> print(layer(jnp.zeros((2, 1)) + 3)[:, 0])  # tokens that are alike stay as they are
     [3. 3.]
     """
-    for name, number in (("width", width), ("heads", heads)):
-        if int(number) != number or number < 1:
-            raise ValueError(f"{name} is {number!r}, expected a whole number >= 1")
+    width, heads, dtype = whole("width", width), whole("heads", heads), floating(dtype)
     if width % heads:
         raise ValueError(f"width is {width}, expected a multiple of the {heads} heads")
+    value_gain = real("value_gain", value_gain)
     draw = initializers.resolve(kernel_init)
-    keys = dict(zip(KERNELS, jax.random.split(key, len(KERNELS)), strict=True))
+    keys = dict(zip(KERNELS, jax.random.split(as_key(key), len(KERNELS)), strict=True))
     parameters: dict = {name: draw(keys[name], (width, width), dtype) for name in KERNELS}
     parameters |= {name: parameters[name] * value_gain for name in ("value", "out")}
     if qk_norm:
         parameters |= {name: rms_norm(width // heads, dtype=dtype) for name in ("query_norm", "key_norm")}
-    return Partial(Attention(int(heads), bool(causal)), parameters)
+    return Partial(Attention(heads, bool(causal)), parameters)
 
 
 def attention_logits(layer: Partial, h: Array) -> Array:
@@ -108,6 +109,10 @@ def attention_logits(layer: Partial, h: Array) -> Array:
     [[1. 2.]
      [2. 4.]]
     """
-    if not isinstance(layer.func, Attention):
-        raise ValueError(f"layer applies {layer.func!r}, expected what gradjax.layers.attention makes")
+    if not (isinstance(layer, Partial) and isinstance(layer.func, Attention)):
+        raise ValueError(f"layer is {said(layer)}, expected what gradjax.layers.attention makes")
+    h, width = jnp.asarray(numeric("h", h, ranks=(2,))), len(layer.args[0]["query"])
+    kind = layer.args[0]["query"].dtype
+    if h.shape[1] != width or not h.size or h.dtype != kind:
+        raise ValueError(f"h is {said(h)}, expected (tokens, {width}) of {kind}, the layer's own dtype")
     return layer.func.logits(layer.args[0], h)

@@ -13,6 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, tables
+from gradjax.arguments import as_function, floating, whole
 from gradjax.layers.branches import Plan, fixup, ordered, rezero, scaled, skip_init
 from gradjax.layers.composition import compose
 from gradjax.layers.dense import dense
@@ -20,6 +21,7 @@ from gradjax.layers.gated import gated
 from gradjax.layers.normalization import batch_norm, layer_norm, rms_norm
 from gradjax.layers.residual import residual
 from gradjax.layers.weight_norm import weight_norm
+from gradjax.numerics import as_key
 
 
 def block(
@@ -37,7 +39,7 @@ def block(
     """One hidden layer of constant width, a callable pytree that keeps the activation's shape, as `kind` names it.
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         width: units that enter and leave.
         kind: a name of `BLOCKS`, or a callable of the arguments that follow, in their order: `(key, width,
             activation, kernel_init, bias_init, dtype) -> layer`.
@@ -56,8 +58,8 @@ def block(
     [2. 4.]
     """
     make = tables.resolve(BLOCKS, kind, "block")
-    if int(depth) != depth or depth < 1:
-        raise ValueError(f"depth is {depth!r}, expected a whole number >= 1")
+    width, depth, dtype, key = whole("width", width), whole("depth", depth), floating(dtype), as_key(key)
+    layer = as_function("layer", layer, "like `dense`")
     like = (activations.resolve(activation), kernel_init, bias_init, dtype)
     return make(key, Plan(width, *like, depth, layer)) if isinstance(kind, str) else make(key, width, *like)
 

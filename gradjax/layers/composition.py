@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 from jax.tree_util import Partial
 
+from gradjax.arguments import as_function
 from gradjax.chain import Coupled, Stack
 from gradjax.chain.door import as_sequence
 
@@ -27,8 +28,7 @@ def compose(layers: Callable | Sequence[Callable]) -> Callable:
     """
     layers = [layers] if callable(layers) else as_sequence(layers)
     for index, layer in enumerate(layers):
-        if not callable(layer):
-            raise ValueError(f"layers[{index}] is a {type(layer).__name__}, expected a callable on activations")
+        as_function(f"layers[{index}]", layer, "on activations")
     parts = tuple(_as_tree(layer) for layer in layers)
     if len(parts) == 1:
         return parts[0]

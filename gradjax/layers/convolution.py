@@ -15,6 +15,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
+from gradjax.arguments import choice, floating, is_number, numeric, whole, wholes
+from gradjax.numerics import as_key
 
 PADDINGS = {"circular": "wrap", "zero": "constant"}  # our name: that of jnp.pad
 
@@ -78,7 +80,7 @@ def convolution(
     Its arguments are those of `dense`, so that `functools.partial(convolution, taps=…)` stands wherever that does.
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         inputs, outputs: channels, at least 1; the kernel W is (*taps, inputs, outputs).
         activation: φ, elementwise, by name (`gradjax.activations.ACTIVATIONS`) or callable.
         kernel_init, bias_init: by name (`gradjax.initializers.INITIALIZERS`) or `(key, shape, dtype) -> Array`.
@@ -97,19 +99,16 @@ def convolution(
     >>> print(layer(jnp.array([[1.0], [0.0], [0.0], [2.0]]))[:, 0])
     [3. 1. 2. 3.]
     """
-    extent = (taps,) if isinstance(taps, int) else tuple(taps)
-    for name, number in (("inputs", inputs), ("outputs", outputs), *(("taps", k) for k in extent)):
-        if int(number) != number or number < 1:
-            raise ValueError(f"{name} is {number!r}, expected a whole number >= 1")
+    inputs, outputs, dtype = whole("inputs", inputs), whole("outputs", outputs), floating(dtype)
+    extent = (whole("taps", taps),) if is_number(taps) else tuple(wholes("taps", taps))
     if len(extent) not in (1, 2):
         raise ValueError(f"taps is {taps!r}, expected one or two extents: (k,) on a line, (k, k') on a plane")
-    if padding not in PADDINGS:
-        raise ValueError(f"padding is {padding!r}, expected one of {', '.join(PADDINGS)}")
+    padding = choice("padding", padding, tuple(PADDINGS))
     kernel_init, bias_init = initializers.resolve(kernel_init), initializers.resolve(bias_init)
-    kernel_key, bias_key = jax.random.split(key)
+    kernel_key, bias_key = jax.random.split(as_key(key))
     parameters = {
-        "kernel": kernel_init(kernel_key, (*extent, int(inputs), int(outputs)), dtype),
-        "bias": bias_init(bias_key, (int(outputs),), dtype),
+        "kernel": kernel_init(kernel_key, (*extent, inputs, outputs), dtype),
+        "bias": bias_init(bias_key, (outputs,), dtype),
     }
     return Partial(Convolution(activations.resolve(activation), padding), parameters)
 
@@ -120,4 +119,7 @@ def pool(h: Array) -> Array:
     >>> print(pool(jnp.array([[1.0, 0.0], [3.0, 4.0]])))
     [2. 2.]
     """
+    h = jnp.asarray(numeric("h", h))
+    if h.ndim < 1 or not h.size:
+        raise ValueError(f"h has shape {h.shape}, expected (*positions, channels) with no empty axis")
     return jnp.mean(h, axis=tuple(range(h.ndim - 1)))

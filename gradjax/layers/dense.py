@@ -9,6 +9,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
+from gradjax.arguments import floating, whole
+from gradjax.numerics import as_key
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def dense(
     """A fully connected layer, the callable pytree h ↦ φ(h W + b).
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         inputs, outputs: widths, at least 1; the kernel W is (inputs, outputs).
         activation: φ, elementwise, by name (`gradjax.activations.ACTIVATIONS`) or callable.
         kernel_init, bias_init: by name (`gradjax.initializers.INITIALIZERS`) or `(key, shape, dtype) -> Array`.
@@ -44,8 +46,9 @@ def dense(
     >>> print(layer(jnp.array([3.0, -1.0])))
     [3. 0.]
     """
+    inputs, outputs, dtype = whole("inputs", inputs), whole("outputs", outputs), floating(dtype)
     kernel_init, bias_init = initializers.resolve(kernel_init), initializers.resolve(bias_init)
-    kernel_key, bias_key = jax.random.split(key)
+    kernel_key, bias_key = jax.random.split(as_key(key))
     parameters = {
         "kernel": kernel_init(kernel_key, (inputs, outputs), dtype),
         "bias": bias_init(bias_key, (outputs,), dtype),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import real
 from gradjax.chain import Constant, Coupled
 from gradjax.numerics import as_key
 
@@ -43,9 +44,7 @@ def dropout(key: Array | int, rate: float, *, each: bool = False) -> Partial | C
     >>> sorted(set(dropout(0, 0.75)(jnp.ones(99)).tolist()))
     [0.0, 4.0]
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate is {rate!r}, expected a number in [0, 1)")
-    layer = Partial(Dropout(float(rate)), Constant(as_key(key)))
+    layer = Partial(Dropout(real("rate", rate, "[0, 1)")), Constant(as_key(key)))
     return Coupled(layer) if each else layer
 
 

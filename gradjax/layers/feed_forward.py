@@ -13,6 +13,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
+from gradjax.arguments import choice, floating, real, whole
+from gradjax.numerics import as_key
 
 
 class Form(NamedTuple):
@@ -61,7 +63,7 @@ def feed_forward(
     """Two layers on the last axis, the callable pytree (…, width) → (…, width) of the form that `kind` names.
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         width: units that enter and leave.
         kind: a name of `FEED_FORWARDS`: 'gelu' or 'relu', φ(h W + b) V + c; 'swiglu', (SiLU(h W) ∗ h G) V.
         kernel_init: of the kernels, by name or `(key, shape, dtype) -> Array`.
@@ -78,16 +80,12 @@ def feed_forward(
     >>> print(layer(jnp.array([3.0, -1.0])))
     [3. 0.]
     """
-    if kind not in FEED_FORWARDS:
-        raise ValueError(f"mlp is {kind!r}, expected one of {', '.join(FEED_FORWARDS)}")
-    activation, gated, ratio = FEED_FORWARDS[kind]
-    hidden = max(1, round(ratio * width)) if hidden is None else hidden
-    for name, number in (("width", width), ("hidden", hidden)):
-        if int(number) != number or number < 1:
-            raise ValueError(f"{name} is {number!r}, expected a whole number >= 1")
+    width, dtype, value_gain = whole("width", width), floating(dtype), real("value_gain", value_gain)
+    activation, gated, ratio = FEED_FORWARDS[choice("mlp", kind, tuple(FEED_FORWARDS))]
+    hidden = max(1, round(ratio * width)) if hidden is None else whole("hidden", hidden)
     draw = initializers.resolve(kernel_init)
     shapes = {"in": (width, hidden), "out": (hidden, width)} | ({"gate": (width, hidden)} if gated else {})
-    keys = jax.random.split(key, len(shapes))
+    keys = jax.random.split(as_key(key), len(shapes))
     parameters = {n: draw(k, shape, dtype) * value_gain for k, (n, shape) in zip(keys, shapes.items(), strict=True)}
     if not gated:
         parameters |= {"in_bias": jnp.zeros((hidden,), dtype), "out_bias": jnp.zeros((width,), dtype)}

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import as_function, real, whole
 from gradjax.chain import Coupled, describe
 from gradjax.layers.composition import compose, couples
 from gradjax.layers.dense import dense
@@ -29,7 +30,7 @@ def gated(
     """A layer behind gates, the callable pytree h ↦ t F(h) + (1 − t) h with t = σ(h W + b).
 
     Args:
-        key: a random key, for the gates' weights.
+        key: a random key or a seed in [0, 2³²), for the gates' weights.
         size: units of the activation.
         branch: F, a layer or a sequence of layers that keeps the activation's shape.
         kernel_init: of W, by name or `(key, shape, dtype) -> Array`.
@@ -57,6 +58,7 @@ def gates(
     >>> print(gates(jax.random.key(0), 2, "zeros", gate_bias=0.0)(jnp.ones(2)))
     [0.5 0.5]
     """
+    size, gate_bias = whole("size", size), real("gate_bias", gate_bias)
 
     def bias(_: Any, shape, dtype):
         return jnp.full(shape, gate_bias, dtype)
@@ -70,7 +72,7 @@ def through_gates(gate: Callable, branch: Callable | Sequence[Callable]) -> Call
     >>> print(through_gates(lambda h: 0 * h + 0.25, lambda h: 5 * h)(jnp.array([1.0])))
     [2.]
     """
-    body = compose(branch)
+    body, gate = compose(branch), as_function("gate", gate, "activation -> gates in [0, 1]")
     layer = Partial(_carry, body, gate)
     return Coupled(layer) if couples(body) else layer
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import floating, real, whole
 from gradjax.chain import Coupled
 from gradjax.numerics import norm_dtype
 
@@ -93,13 +94,10 @@ def batch_norm(size: int, *, epsilon: float = 1e-5, affine: bool = True, dtype=j
 
 
 def _admit(size: int, epsilon: float) -> float:
-    if int(size) != size or size < 1:
-        raise ValueError(f"size is {size!r}, expected a whole number of units >= 1")
-    if not epsilon > 0:
-        raise ValueError(f"epsilon is {epsilon!r}, expected a positive number: a constant activation would give NaN")
-    return float(epsilon)
+    whole("size", size)
+    return real("epsilon", epsilon, "(0, inf)")  # at 0 a constant activation would give NaN
 
 
 def _parameters(size: int, names: str, affine: bool, dtype) -> dict[str, Array]:
-    start = {"gain": jnp.ones, "shift": jnp.zeros}
+    size, dtype, start = whole("size", size), floating(dtype), {"gain": jnp.ones, "shift": jnp.zeros}
     return {name: start[name]((size,), dtype) for name in names.split()} if affine else {}

@@ -14,6 +14,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
+from gradjax.arguments import as_function, choice, floating, real, said, whole
 from gradjax.layers.state_space import StateSpace
 from gradjax.numerics import as_key
 
@@ -101,12 +102,9 @@ def recurrent(
     >>> print(run([unroll(cell, jnp.ones((3, 2)))], jnp.zeros(2)))
     [3. 3.]
     """
-    if cell not in GATES:
-        raise ValueError(f"cell is {cell!r}, expected one of {', '.join(GATES)}")
-    kind, gates = GATES[cell]
-    for name, width in (("size", size), ("input_size", input_size)):
-        if int(width) != width or width < 1:
-            raise ValueError(f"{name} is {width!r}, expected a whole number >= 1")
+    kind, gates = GATES[choice("cell", cell, tuple(GATES))]
+    size, input_size, dtype = whole("size", size), whole("input_size", input_size), floating(dtype)
+    forget_bias = real("forget_bias", forget_bias)
     draws = {
         "kernel": (kernel_init, (size, size)),
         "input_kernel": (input_init, (input_size, size)),
@@ -127,6 +125,8 @@ def initial_state(cell: Partial) -> Array | tuple[Array, Array]:
     >>> print(initial_state(recurrent(0, "gru", 3, 1)))
     [0. 0. 0.]
     """
+    if not _is_cell(cell):
+        raise ValueError(f"cell is {said(cell)}, expected what `recurrent` or `state_space` makes")
     if isinstance(cell.func, StateSpace):
         return cell.func.start(cell.args[0])
     zeros = jnp.zeros_like(cell.args[0]["bias"][0])
@@ -147,7 +147,13 @@ def over_time(cell: Partial, *, every: bool = False) -> Partial:
     >>> print(over_time(cell, every=True)(jnp.ones((3, 1)))[:, 0])
     [1. 2. 3.]
     """
-    return Partial(_OverTime(every), cell)
+    if not _is_cell(cell):
+        raise ValueError(f"cell is {said(cell)}, expected what `recurrent` or `state_space` makes")
+    return Partial(_OverTime(bool(every)), cell)
+
+
+def _is_cell(cell) -> bool:
+    return isinstance(cell, Partial) and isinstance(cell.func, (StateSpace, Vanilla, LSTM, GRU))
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ def at_each_step(layer: Callable) -> Partial:
     >>> print(at_each_step(Partial(jnp.multiply, jnp.array([2.0])))(jnp.ones((3, 1)))[:, 0])
     [2. 2. 2.]
     """
-    return Partial(_each, layer)
+    return Partial(_each, as_function("layer", layer, "activation -> activation"))
 
 
 def _each(layer, sequence):

@@ -6,9 +6,9 @@ Its Jacobian is c + a F'(h): with c = 1 the gradient has a way past every layer,
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import Partial
 
+from gradjax.arguments import floating, numeric, real
 from gradjax.chain import Constant, Coupled, describe
 from gradjax.layers.composition import compose, couples
 from gradjax.numerics import is_concrete
@@ -36,8 +36,11 @@ def residual(
     [  6. -12.]
     """
     for name, number in (("scale", scale), ("carry", carry)):
-        if np.shape(number) != () or (is_concrete(number) and not np.isfinite(number)):
-            raise ValueError(f"{name} is {number!r}, expected one finite number")
+        if is_concrete(number):
+            real(name, number)
+        else:
+            numeric(name, number, ranks=(0,))
+    dtype = floating(dtype)
     body = compose(branch)
     layer = Partial(_past, body, jnp.asarray(scale, dtype) if learned else Constant(scale), Constant(carry))
     return Coupled(layer) if couples(body) else layer

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import floating, real, reals, whole
 from gradjax.numerics import as_key
 
 
@@ -69,14 +70,12 @@ def state_space(
     >>> print(f"{jnp.hypot(*z)[0]:.4f}")
     0.5000
     """
-    for name, number in (("size", size), ("input_size", input_size)):
-        if int(number) != number or number < 1:
-            raise ValueError(f"{name} is {number!r}, expected a whole number >= 1")
-    least, greatest = radius
-    if not 0 < least <= greatest < 1:
+    size, input_size, dtype = whole("size", size), whole("input_size", input_size), floating(dtype)
+    ends = reals("radius", radius, "(0, 1)", ranks=(1,)).tolist()
+    if len(ends) != 2 or ends[0] > ends[1]:
         raise ValueError(f"radius is {radius!r}, expected 0 < least <= greatest < 1: |λ| of a stable unit")
-    if not 0 < largest_angle < float("inf"):
-        raise ValueError(f"largest_angle is {largest_angle!r}, expected a finite number above 0")
+    least, greatest = ends
+    largest_angle = real("largest_angle", largest_angle, "(0, inf)")
     ring, turn, into = jax.random.split(as_key(key), 3)
     squares = jax.random.uniform(ring, (size,), dtype, least**2, greatest**2)
     angles = largest_angle * (1 - jax.random.uniform(turn, (size,), dtype))  # (0, largest]: ln 0 is no parameter

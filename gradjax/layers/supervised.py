@@ -12,8 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import as_function, whole
 from gradjax.chain import Coupled
 from gradjax.layers.composition import couples
+
+FORM = "activation -> activation"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def supervised(layer: Callable, head: Callable) -> Callable:
     >>> print(state[:, 0])
     [  6.  12. -12.]
     """
+    layer, head = as_function("layer", layer, FORM), as_function("head", head, FORM)
     step = Partial(_step, layer, head)
     return Coupled(step) if couples(layer) else step
 
@@ -54,7 +58,7 @@ def open_heads(count: int, outputs: int) -> Callable:
     >>> print(open_heads(2, 1)(jnp.ones(3))[1][:, 0])
     [0. 0.]
     """
-    return Open(count, outputs)
+    return Open(whole("count", count), whole("outputs", outputs))
 
 
 def close_heads(head: Callable) -> Partial:
@@ -63,7 +67,7 @@ def close_heads(head: Callable) -> Partial:
     >>> print(close_heads(lambda h: 2 * h)((jnp.ones(1), jnp.zeros((2, 1))))[:, 0])
     [0. 0. 2.]
     """
-    return Partial(_close, head)
+    return Partial(_close, as_function("head", head, FORM))
 
 
 def _step(layer, head, state):

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import tables
+from gradjax.arguments import choice, real, whole
 from gradjax.layers.attention import attention
 from gradjax.layers.composition import compose
 from gradjax.layers.feed_forward import feed_forward
 from gradjax.layers.normalization import layer_norm, rms_norm
 from gradjax.layers.residual import residual
+from gradjax.numerics import as_key, is_concrete
 
 NORMALIZATIONS = {"layer_norm": layer_norm, "rms_norm": rms_norm}
 
@@ -62,7 +64,7 @@ def transformer_block(
     but those of queries and keys, times β = (8N)^−¼. Each twice: F is first attention, then the feed-forward part.
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         width: of each token.
         heads: a divisor of the width.
         norm: 'pre', 'post' or 'deep', see above.
@@ -85,13 +87,11 @@ def transformer_block(
     >>> print(layer(jnp.array([[1.0, 2.0]])))
     [[1. 2.]]
     """
-    if norm not in ARRANGEMENTS:
-        raise ValueError(f"norm is {norm!r}, expected one of {', '.join(ARRANGEMENTS)}")
-    if int(depth) != depth or depth < 1:
-        raise ValueError(f"depth is {depth!r}, expected a whole number >= 1")
-    before, carry, gain = ARRANGEMENTS[norm]
+    before, carry, gain = ARRANGEMENTS[choice("norm", norm, tuple(ARRANGEMENTS))]
+    width, depth = whole("width", width), whole("depth", depth)
+    branch_scale = real("branch_scale", branch_scale) if is_concrete(branch_scale) else branch_scale
     normalize = tables.resolve(NORMALIZATIONS, normalization, "normalization")
-    mixing, thinking = jax.random.split(key)
+    mixing, thinking = jax.random.split(as_key(key))
     options = {"value_gain": gain(depth)}
     branches = (
         attention(mixing, width, heads, kernel_init, dtype, causal=causal, qk_norm=qk_norm, **options),

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import said
+
 
 def weight_norm(layer: Partial) -> Partial:
     """A layer whose kernel is g V / |V| for each unit, the callable pytree h ↦ φ(h (g V / |V|) + b).
@@ -32,7 +34,9 @@ def weight_norm(layer: Partial) -> Partial:
     """
     parameters = layer.args[0] if isinstance(layer, Partial) and len(layer.args) == 1 else None
     if not isinstance(parameters, dict) or "kernel" not in parameters:
-        raise ValueError(f"layer is {layer!r}, expected what dense or convolution makes: parameters with a 'kernel'")
+        raise ValueError(
+            f"layer is {said(layer)}, expected what dense or convolution makes: parameters with a 'kernel'"
+        )
     rest = {name: leaf for name, leaf in parameters.items() if name != "kernel"}
     direction = parameters["kernel"]
     return Partial(WeightNorm(layer.func), rest | {"direction": direction, "gain": _length(direction)[0]})

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import activations, initializers
+from gradjax.arguments import as_function, floating, listed, whole, wholes
 from gradjax.chain import Stack
 from gradjax.layers import block, dense
-from gradjax.networks.admission import admit_dtype, admit_sizes
 from gradjax.numerics import as_key
 
 
@@ -47,8 +47,8 @@ def mlp(
     >>> [type(layer).__name__ for layer in layers]
     ['Partial', 'Stack', 'Partial']
     """
-    key, sizes, depth = as_key(key), admit_sizes(sizes), len(sizes) - 1
-    dtype = admit_dtype(dtype)
+    key, sizes, dtype = as_key(key), _admit_sizes(sizes), floating(dtype)
+    depth = len(sizes) - 1
     phis = [activations.resolve(a) for a in _one_a_layer("activation", activation, depth - 1)]
     phis.append(activations.resolve(final_activation))
     kernels = [initializers.resolve(a) for a in _one_a_layer("kernel_init", kernel_init, depth)]
@@ -101,11 +101,10 @@ def deep(
     >>> print(len(layers[1]), layers[2](layers[1](layers[0](jnp.ones(3)))).shape)
     8 (2,)
     """
-    sizes, dtype = admit_sizes(sizes), admit_dtype(dtype)
+    sizes, dtype, layer = _admit_sizes(sizes), floating(dtype), as_function("layer", layer, "like `dense`")
     if len(sizes) != 3:
         raise ValueError(f"sizes is {sizes}, expected three: (inputs, width, outputs)")
-    if int(depth) != depth or depth < 3:
-        raise ValueError(f"depth is {depth!r}, expected a whole number >= 3: one layer in, one out, blocks between")
+    depth = whole("depth", depth, 3)  # one layer in, one out, blocks between
     inputs, width, outputs = sizes
     keys, like = jax.random.split(as_key(key), depth), (activation, kernel_init, bias_init, dtype)
     first, last = layer(keys[0], inputs, width, *like), dense(keys[-1], width, outputs, dtype=dtype)
@@ -123,10 +122,18 @@ def _layers_alike(keys: Array, plan: tuple, dtype):
     return one(keys[0]) if len(keys) == 1 else Stack(jax.vmap(one)(keys))
 
 
+def _admit_sizes(sizes: Sequence[int]) -> list[int]:
+    """The widths (n_0, …, n_L) as ints, at least two."""
+    sizes = wholes("sizes", sizes)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes}, expected at least two widths (n_0, ..., n_L)")
+    return sizes
+
+
 def _one_a_layer(name: str, candidates, depth: int) -> list:
     if isinstance(candidates, str) or callable(candidates):
         return [candidates] * depth
-    candidates = list(candidates)
+    candidates = listed(name, candidates, "names or callables")
     if len(candidates) != depth:
         raise ValueError(f"{name} has {len(candidates)} entries, expected one name or callable, or {depth}")
     return candidates

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from gradjax.arguments import floating, whole
 from gradjax.initializers import normal
+from gradjax.numerics import as_key
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def embedding(
     """The first layer of a transformer, a callable pytree: ids (tokens,), or vectors (tokens, width) → (tokens, width).
 
     Args:
-        key: a random key.
+        key: a random key, or a seed in [0, 2³²).
         tokens: the length of the sequence.
         width: of each token.
         vocabulary: how many tokens there are; None where vectors enter, to which only the positions are added.
@@ -42,8 +44,9 @@ def embedding(
     >>> print(layer(jnp.ones((2, 3)))[0])
     [1. 1. 1.]
     """
-    draw, (of_tokens, of_positions) = normal(std), jax.random.split(key)
+    tokens, width, dtype = whole("tokens", tokens), whole("width", width), floating(dtype)
+    draw, (of_tokens, of_positions) = normal(std), jax.random.split(as_key(key))
     parameters = {"positions": draw(of_positions, (tokens, width), dtype)}
     if vocabulary is not None:
-        parameters["table"] = draw(of_tokens, (vocabulary, width), dtype)
+        parameters["table"] = draw(of_tokens, (whole("vocabulary", vocabulary), width), dtype)
     return Partial(Embedding(), parameters)

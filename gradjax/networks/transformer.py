@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import tables
+from gradjax.arguments import floating, real, whole
 from gradjax.chain import Stack
 from gradjax.layers import compose, dense, transformer_block
 from gradjax.layers.transformer import NORMALIZATIONS
-from gradjax.networks.admission import admit_dtype, admit_whole
 from gradjax.networks.embedding import embedding
 from gradjax.numerics import as_key
 
@@ -65,10 +65,10 @@ def transformer(
     >>> print(len(layers[1]), layers[2](layers[1](layers[0](jnp.arange(5)))).shape)
     3 (5, 7)
     """
-    numbers = {"depth": depth, "width": width, "heads": heads, "tokens": tokens}
-    for name, number in (numbers | {"vocabulary": vocabulary or 1, "outputs": outputs or 1}).items():
-        admit_whole(name, number)
-    dtype, outputs = admit_dtype(dtype), vocabulary if outputs is None else outputs
+    depth, width, tokens = whole("depth", depth), whole("width", width), whole("tokens", tokens)
+    vocabulary = None if vocabulary is None else whole("vocabulary", vocabulary)
+    embedding_std = real("embedding_std", embedding_std, "[0, inf)")
+    dtype, outputs = floating(dtype), vocabulary if outputs is None else whole("outputs", outputs)
     first, last, *keys = jax.random.split(as_key(key), depth + 2)
 
     def one(key):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import choice, said
 from gradjax.files import write_whole
 from gradjax.numerics import is_concrete
 from gradjax.recorder.ring import BREAKS, KINDS, RecorderState, nodes_of
@@ -112,8 +113,9 @@ def plot(record: Record, axes, kind: str = "gradient"):
     Returns:
         The picture's mesh, for a colour bar.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    if not isinstance(record, Record):
+        raise ValueError(f"record is {said(record)}, expected what gradjax.recorder.read returns")
+    kind = choice("kind", kind, KINDS)
     logs = {"gradient": record.log_gradients, "update": record.log_updates, "parameter": record.log_parameters}[kind]
     rows = np.arange(len(record.names))
     shown = np.ma.masked_invalid(logs.T / np.log(10))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from gradjax.arguments import as_function, as_transformation, whole
 from gradjax.clipping import ClipState
 from gradjax.numerics import is_inexact, norm_dtype
 from gradjax.recorder.norms import row_log_norms
@@ -70,10 +71,9 @@ def record(
     >>> print(read(state).log_gradients.round(3), read(state).log_ratios.round(3))
     [[1.609]] [[-0.693]]
     """
-    if int(steps) != steps or steps < 1:
-        raise ValueError(f"steps is {steps!r}, expected a whole number >= 1")
-    inner = optax.with_extra_args_support(optimizer)
-    front: Any = optax.identity() if clip is None else clip
+    steps, stacked = whole("steps", steps), as_function("stacked", stacked, "(name, leaf) -> bool")
+    inner = optax.with_extra_args_support(as_transformation("optimizer", optimizer))
+    front: Any = optax.identity() if clip is None else as_transformation("clip", clip)
 
     def init(params) -> Any:
         names, dtype, zero = _names(params, stacked), norm_dtype(params), jnp.zeros((), jnp.int32)

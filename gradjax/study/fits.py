@@ -6,6 +6,8 @@ A claim on a slope needs its standard error too, or its tolerance is taste.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gradjax.arguments import real, reals
+
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:
     """Slope of the least-squares line through the points.
@@ -22,7 +24,7 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
     >>> slope([0, 1, 2], [1, 3, 5])
     2.0
     """
-    x, y = _checked(x), np.asarray(y, np.float64)
+    x, y = _checked(x), reals("y", y, None)
     if x.shape != y.shape:
         raise ValueError(f"a line through points: x has shape {x.shape}, y {y.shape}; expected the same")
     centred = x - x.mean()
@@ -41,7 +43,7 @@ def slope_error(x: ArrayLike, noise: float) -> float:
     >>> slope_error([-1, 0, 1], 0.5) == 0.5 / 2**0.5
     True
     """
-    x = _checked(x)
+    x, noise = _checked(x), real("noise", noise, "[0, inf)")
     return float(noise / np.linalg.norm(x - x.mean()))
 
 
@@ -61,7 +63,7 @@ def power(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def _logs(name: str, values: ArrayLike) -> np.ndarray:
-    values = np.asarray(values, np.float64)
+    values = reals(name, values, None)
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(
             f"power: {name} holds {values[~(np.isfinite(values) & (values > 0))][0]}; expected numbers above 0"
@@ -70,7 +72,7 @@ def _logs(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def _checked(x: ArrayLike) -> np.ndarray:
-    x = np.asarray(x, np.float64)
+    x = reals("x", x)
     if x.ndim != 1 or x.size < 2 or np.ptp(x) == 0:
         raise ValueError(f"a line through points: x is {x.tolist()!r:.100}; expected at least two different numbers")
     return x

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gradjax.arguments import floating, real, whole
+
 DIGIT_COUNT = 1797
 
 
@@ -35,12 +37,8 @@ def digits(*, seed: int = 0, test_fraction: float = 0.2, dtype=float) -> Dataset
 
     Reference: Alpaydin and Kaynak (1998), UCI optical recognition of handwritten digits.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed} is outside [0, 2**32); a larger one would repeat a smaller one's stream")
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction={test_fraction} must lie strictly between 0 and 1")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype={dtype} is not a floating type")
+    seed = whole("seed", seed, 0, 2**32 - 1)
+    test_fraction, dtype = real("test_fraction", test_fraction, "(0, 1)"), floating(dtype)
     pixels, labels = _load()
     order = np.random.default_rng(seed).permutation(DIGIT_COUNT)
     test, train = np.split(order, [math.ceil(test_fraction * DIGIT_COUNT)])

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from gradjax.arguments import floating
+
 # Table 1: distance in 10^6 parsecs, velocity in km/s, in the paper's order; the first two are the Magellanic Clouds.
 TABLE = (
     (0.032, 170), (0.034, 290), (0.214, -130), (0.263, -70), (0.275, -185), (0.275, -220), (0.45, 200), (0.5, 290),
@@ -39,7 +41,6 @@ def hubble_1929(*, dtype=float) -> Nebulae:
     >>> len(table.distance), float(table.velocity.mean())
     (24, 373.125)
     """
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype={dtype} is not a floating type")
+    dtype = floating(dtype)
     distance, velocity = zip(*TABLE, strict=True)
     return Nebulae(jnp.array(distance, dtype), jnp.array(velocity, dtype))

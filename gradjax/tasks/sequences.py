@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gradjax.arguments import floating, whole
 from gradjax.numerics import as_key
 
 SYMBOLS = 6  # of temporal order: two that count, four that distract
@@ -36,8 +37,7 @@ def adding_problem(key: Array | int, examples: int, length: int, dtype=jnp.float
     >>> print(x.shape, x[..., 1].sum(axis=1).tolist(), bool((y[:, 0] == (x[..., 0] * x[..., 1]).sum(1)).all()))
     (4, 10, 2) [2.0, 2.0, 2.0, 2.0] True
     """
-    _at_least("examples", examples, 1)
-    _at_least("length", length, 2)
+    examples, length, dtype = whole("examples", examples), whole("length", length, 2), floating(dtype)
     values, first, second = jax.random.split(as_key(key), 3)
     numbers = jax.random.uniform(values, (examples, length), dtype)
     half = length // 2
@@ -71,8 +71,7 @@ def temporal_order(key: Array | int, examples: int, length: int, dtype=jnp.float
     >>> print(x.shape, x[..., :2].sum(axis=(1, 2)).tolist())
     (3, 20, 6) [2.0, 2.0, 2.0]
     """
-    _at_least("examples", examples, 1)
-    _at_least("length", length, 10)
+    examples, length, dtype = whole("examples", examples), whole("length", length, 10), floating(dtype)
     keys = jax.random.split(as_key(key), 4)
     symbols = jax.random.randint(keys[0], (examples, length), 2, SYMBOLS)
     asked = jax.random.randint(keys[1], (examples, 2), 0, 2)
@@ -112,13 +111,7 @@ def delayed_copy(key: Array | int, examples: int, length: int, delay: int, dtype
     >>> print(bool((y[:, 3:] == x[:, :-3]).all()), float(jnp.abs(y[:, :3]).max()))
     True 0.0
     """
-    _at_least("examples", examples, 1)
-    _at_least("delay", delay, 0)
-    _at_least("length", length, delay + 1)
+    examples, delay, dtype = whole("examples", examples), whole("delay", delay, 0), floating(dtype)
+    length = whole("length", length, delay + 1)
     inputs = jax.random.normal(as_key(key), (examples, length, 1), dtype)
     return inputs, jnp.pad(inputs[:, : length - delay], ((0, 0), (delay, 0), (0, 0)))
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if int(value) != value or value < least:
-        raise ValueError(f"{name} is {value!r}, expected a whole number >= {least}")

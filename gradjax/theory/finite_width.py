@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import listed, real, whole, wholes
 from gradjax.theory.special import digamma, trigamma
 
 RELU_LAYER, LINEAR_LAYER = 5.0, 2.0  # leading variance of ln |Ju|^2 per layer, times its width
@@ -24,10 +25,10 @@ class LogNormMoments(NamedTuple):
 
 
 def _checked_widths(widths: Sequence[int], gated: Sequence[bool] | None) -> tuple[list[int], list[bool]]:
-    widths = [int(width) if width == int(width) else -1 for width in widths]
-    if len(widths) < 2 or min(widths) < 1:
+    widths = wholes("widths", widths)
+    if len(widths) < 2:
         raise ValueError(f"widths={widths} must hold at least two whole numbers (n_0, ..., n_L), each at least 1")
-    gates = [True] * (len(widths) - 1) if gated is None else [bool(gate) for gate in gated]
+    gates = [True] * (len(widths) - 1) if gated is None else [bool(gate) for gate in listed("gated", gated)]
     if len(gates) != len(widths) - 1:
         raise ValueError(f"gated has {len(gates)} entries; expected one for each of the {len(widths) - 1} layers")
     return widths, gates
@@ -156,9 +157,6 @@ def gaussian_product_exponents(width: int, weight_std: float) -> np.ndarray:
     >>> gaussian_product_exponents(1, 1.0).round(6)  # (ln 2 + psi(1/2)) / 2 = E ln |z|
     array([-0.635181])
     """
-    if int(width) != width or width < 1:
-        raise ValueError(f"width={width!r} must be a whole number, at least 1")
-    if not 0 < weight_std < np.inf:
-        raise ValueError(f"weight_std={weight_std!r} must be finite and above 0")
-    degrees = np.arange(int(width), 0, -1)
+    width, weight_std = whole("width", width), real("weight_std", weight_std, "[1e-150, 1e150]")
+    degrees = np.arange(width, 0, -1)
     return (np.log(2 * weight_std**2 / width) + digamma(degrees / 2)) / 2

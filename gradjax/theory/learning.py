@@ -8,16 +8,17 @@ a clipped step does in a number of steps linear in the distance what a constant 
 
 import numpy as np
 
+from gradjax.arguments import is_number, real, reals, whole
 from gradjax.theory.quadrature import GAUSS_NODES, GAUSS_WEIGHTS
 
 
 def _check_mode(singular_value: float, start: float, end: float, weights: float) -> None:
-    if not 0 < singular_value < np.inf:
-        raise ValueError(f"singular_value={singular_value!r} must be finite and above 0")
+    real("singular_value", singular_value, "(0, inf)")
+    start, end = real("start", start), real("end", end)
     if not (0 < start < singular_value and 0 < end < singular_value):
         raise ValueError(f"start={start!r} and end={end!r} must lie strictly between 0 and {singular_value}")
-    if weights != np.inf and (int(weights) != weights or weights < 1):
-        raise ValueError(f"weights={weights!r} must be a whole number, at least 1, or infinity")
+    if not (is_number(weights) and weights == np.inf):
+        whole("weights", weights)
 
 
 def mode_time(singular_value: float, start: float, end: float, weights: float, *, time_constant: float = 1.0) -> float:
@@ -42,7 +43,8 @@ def mode_time(singular_value: float, start: float, end: float, weights: float, *
     3.4534
     """
     _check_mode(singular_value, start, end, weights)
-    s, u0, uf = singular_value, start, end
+    s, u0, uf = float(singular_value), float(start), float(end)
+    time_constant = real("time_constant", time_constant, "(0, inf)")
     if weights == np.inf:
         logs = np.log(uf / u0) - np.log((s - uf) / (s - u0))
         return float(time_constant * (logs / s**2 + 1 / (s * u0) - 1 / (s * uf)))
@@ -76,7 +78,8 @@ def mode_strength(singular_value: float, start: float, times, *, time_constant: 
     0.5
     """
     _check_mode(singular_value, start, start, 2)
-    decay = np.exp(-2 * singular_value * np.asarray(times, np.float64) / time_constant)  # e^(+...) would overflow
+    times, time_constant = reals("times", times, "[0, inf)"), real("time_constant", time_constant, "(0, inf)")
+    decay = np.exp(-2 * singular_value * times / time_constant)  # e^(+...) would overflow
     return singular_value / (1 + (singular_value / start - 1) * decay)
 
 
@@ -91,7 +94,7 @@ def largest_stable_step(singular_value: float, weights: int) -> float:
     >>> largest_stable_step(1.0, 4)
     0.5
     """
-    _check_mode(singular_value, singular_value / 2, singular_value / 2, weights)
+    singular_value, weights = real("singular_value", singular_value, "[1e-150, 1e150]"), whole("weights", weights)
     return 2 / (weights * singular_value ** (2 - 2 / weights))
 
 
@@ -108,11 +111,9 @@ def clipped_step(gradient_norm: float, curvature: float, curvature_growth: float
     >>> clipped_step(4.0, 1.0, 1.0)
     0.125
     """
-    for name, value in (("gradient_norm", gradient_norm), ("curvature_growth", curvature_growth)):
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name}={value!r} must be finite and at least 0")
-    if not 0 < curvature < np.inf:
-        raise ValueError(f"curvature={curvature!r} must be finite and above 0")
+    gradient_norm = real("gradient_norm", gradient_norm, "[0, inf)")
+    curvature_growth = real("curvature_growth", curvature_growth, "[0, inf)")
+    curvature = real("curvature", curvature, "(0, inf)")
     steep = 2 * curvature_growth * gradient_norm
     return min(1 / (2 * curvature), 1 / steep if steep else np.inf)
 
@@ -125,7 +126,7 @@ def cosh_steps(start: float, tolerance: float, *, clipped: bool) -> int:
 
     Args:
         start: x_0, in (0, 16].
-        tolerance: on |f'|, in (0, 1).
+        tolerance: on |f'|, in [1e-12, 1).
         clipped: which of the two.
 
     Reference: Zhang, He, Sra, Jadbabaie (2020, arXiv:1905.11881); this example derived here.
@@ -133,11 +134,9 @@ def cosh_steps(start: float, tolerance: float, *, clipped: bool) -> int:
     >>> cosh_steps(12.0, 1e-3, clipped=True)
     32
     """
-    if not 0 < start <= 16:
-        raise ValueError(f"start={start!r} must lie in (0, 16]; further out a constant step takes forever")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance={tolerance!r} must lie in (0, 1)")
-    x, steps, constant = float(start), 0, 1 / np.cosh(start)
+    start = real("start", start, "(0, 16]")  # further out a constant step takes forever
+    tolerance = real("tolerance", tolerance, "[1e-12, 1)")  # nor is there an end below the rounding
+    x, steps, constant = start, 0, 1 / np.cosh(start)
     gradient = np.sinh(x)
     while abs(gradient) >= tolerance:
         x -= gradient * (clipped_step(abs(gradient), 1.0, 1.0) if clipped else constant)
@@ -155,6 +154,7 @@ def cosh_constant_steps(start: float, tolerance: float) -> float:
     >>> round(cosh_constant_steps(12.0, 1e-3) / cosh_steps(6.0, 1e-3, clipped=False))
     405
     """
+    start, tolerance = real("start", start, "(0, inf)"), real("tolerance", tolerance)
     if not 0 < tolerance < np.sinh(start):
         raise ValueError(f"tolerance={tolerance!r} must lie between 0 and sinh(start)")
     end = np.arcsinh(tolerance)
@@ -171,7 +171,7 @@ def clipped_complexity(curvature: float, curvature_growth: float, gap: float, to
     >>> clipped_complexity(1.0, 1.0, 1.0, 1.0)
     40.0
     """
-    for name, value in (("curvature", curvature), ("gap", gap), ("tolerance", tolerance)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name}={value!r} must be finite and above 0")
+    curvature, gap = real("curvature", curvature, "(0, inf)"), real("gap", gap, "(0, inf)")
+    tolerance = real("tolerance", tolerance, "[1e-150, 1e150]")
+    curvature_growth = real("curvature_growth", curvature_growth, "[0, 1e150]")
     return 20 * curvature * gap / tolerance**2 + 20 * max(1.0, curvature_growth**2) * gap / curvature

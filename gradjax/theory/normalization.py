@@ -10,6 +10,7 @@ sphere (Yang et al. 2019, arXiv:1902.08129, who do this for ReLU and the identit
 import numpy as np
 
 from gradjax.activations import Activation
+from gradjax.arguments import is_number, whole
 from gradjax.theory.meanfield.moments import mean_over_gaussian
 from gradjax.theory.quadrature import (
     GAUSS_NODES,
@@ -45,11 +46,9 @@ def batchnorm_gradient_rate(activation, batch_size: float) -> float:
     1.2
     """
     activation = as_activation(activation)
-    if batch_size == np.inf:
+    if is_number(batch_size) and batch_size == np.inf:
         return _infinite_batch(activation)
-    if int(batch_size) != batch_size or batch_size < 4:
-        raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 4, or infinity")
-    size = int(batch_size)
+    size = whole("batch_size", batch_size, 4)
     one, two = _single_averages(activation, size), _pair_averages(activation, size)
     spread = one["square"] - two["product"]
     _require_spread(activation, spread, one["square"])

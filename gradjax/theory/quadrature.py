@@ -17,6 +17,8 @@ import jax
 import numpy as np
 
 from gradjax.activations import Activation, resolve
+from gradjax.arguments import real, reals, said, whole
+from gradjax.platforms import in_doubles
 
 CUTOFF = 13.0  # the standard normal density there is 8e-38
 DEGREE = 16
@@ -62,6 +64,12 @@ def as_activation(activation: str | Callable) -> Activation:
     return activation if isinstance(activation, Activation) else Activation(activation)
 
 
+def _admitted(activation: Activation) -> Activation:
+    if not isinstance(activation, Activation):
+        raise ValueError(f"activation is {said(activation)}, expected an Activation, which as_activation makes")
+    return activation
+
+
 @functools.lru_cache(maxsize=256)
 def _compiled(activation: Activation, order: int) -> Callable:
     function = activation.fn
@@ -76,11 +84,18 @@ def evaluate(activation: Activation, x: np.ndarray, order: int = 0) -> np.ndarra
     >>> evaluate(as_activation("linear"), np.array([0.5, 2.0]), order=1)
     array([1., 1.])
     """
-    x = np.asarray(x, np.float64)
+    activation = _admitted(activation)
+    x, order = reals("x", x, None), whole("order", order, 0, 2)
     # lengths in powers of two, filled up with what is there already: every other length would be compiled anew
     padded = np.resize(x, max(SMALLEST_CALL, 1 << (x.size - 1).bit_length())) if x.size else np.zeros(SMALLEST_CALL)
-    with jax.enable_x64(True):
-        values = np.asarray(_compiled(activation, order)(padded))
+    try:
+        with in_doubles():
+            values = np.asarray(_compiled(activation, order)(padded))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"activation {activation.__name__} or its derivative cannot be taken at a float64 scalar ({error}); "
+            "expected an elementwise function that keeps shape and dtype"
+        ) from error
     if values.dtype != np.float64 or values.shape != padded.shape:
         raise ValueError(
             f"activation {activation.__name__} maps a float64 scalar to {values.dtype} of shape {values.shape[1:]}; "
@@ -149,7 +164,6 @@ def _singular_points(edges: np.ndarray, declared: tuple[float, ...]) -> np.ndarr
     return np.sort(points) + 0.0  # -0.0 becomes 0.0
 
 
-@functools.lru_cache(maxsize=256)
 def partition(activation: Activation, reach: float) -> Partition:
     """Return the panels of [-reach, reach] on which an activation and two derivatives are smooth, and its kinks.
 
@@ -158,7 +172,12 @@ def partition(activation: Activation, reach: float) -> Partition:
     >>> partition(Activation(lambda x: abs(x - 0.3)), 16.0).kinks
     array([0.3])
     """
-    powers = 2.0 ** np.arange(0, np.log2(reach) + 1)
+    return _partition(_admitted(activation), real("reach", reach, "(0, inf)"))
+
+
+@functools.lru_cache(maxsize=256)
+def _partition(activation: Activation, reach: float) -> Partition:
+    powers = 2.0 ** np.arange(0, np.log2(max(reach, 1.0)) + 1)
     roots = np.concatenate([-powers[::-1], [0.0], powers])
     declared = tuple(kink for kink in activation.kinks if abs(kink) < reach)
     kinks = _singular_points(_bisect(activation, np.union1d(roots, declared), NARROWEST, 0.0), declared)
@@ -167,6 +186,7 @@ def partition(activation: Activation, reach: float) -> Partition:
 
 def partition_for(activation: Activation, largest: float) -> Partition:
     """Return a partition that covers |x| <= largest; reaches come in powers of four, so few are ever computed."""
+    largest = real("largest", largest, "[0, inf)")
     return partition(activation, 16.0 * 4.0 ** max(0, np.ceil(np.log(max(largest, 1e-300) / 16) / np.log(4))))
 
 
@@ -177,11 +197,11 @@ def gaussian_rule(edges: np.ndarray, mean: np.ndarray | float, std: np.ndarray |
     >>> bool(abs(rule.weights @ abs(rule.x) - 2 * (2 / np.pi) ** 0.5) < 1e-14)
     True
     """
-    mean, std = (np.asarray(value, np.float64)[..., None] for value in (mean, std))
+    edges, mean, std = reals("edges", edges), reals("mean", mean)[..., None], reals("std", std, "(0, inf)")[..., None]
     own = np.clip((edges - mean) / std, -CUTOFF, CUTOFF)
     unit = np.broadcast_to(UNIT_EDGES, (*own.shape[:-1], len(UNIT_EDGES)))
     cuts = np.sort(np.concatenate([own, unit], axis=-1), axis=-1)
     half, middle = np.diff(cuts)[..., None] / 2, (cuts[..., 1:] + cuts[..., :-1])[..., None] / 2
-    z = (middle + half * GAUSS_NODES).reshape(*cuts.shape[:-1], -1)
+    z = (middle + half * GAUSS_NODES).reshape(*cuts.shape[:-1], (cuts.shape[-1] - 1) * DEGREE)
     weights = (half * GAUSS_WEIGHTS).reshape(z.shape) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     return Rule(z, mean + std * z, weights)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import real, whole
 from gradjax.theory.isometry.slopes import slope_law
 from gradjax.theory.meanfield.gain import gradient_gain
 from gradjax.theory.meanfield.length import length_fixed_point
@@ -67,10 +68,8 @@ def log_gradient_bound(activation, largest_singular_value: float, steps: int) ->
     >>> log_gradient_bound("tanh", 1.0, 100)
     0.0
     """
-    if not 0 < largest_singular_value < np.inf:
-        raise ValueError(f"largest_singular_value={largest_singular_value!r} must be finite and above 0")
-    if int(steps) != steps or steps < 0:
-        raise ValueError(f"steps={steps!r} must be a whole number, at least 0")
+    largest_singular_value = real("largest_singular_value", largest_singular_value, "(0, inf)")
+    steps = whole("steps", steps, 0)
     return float(steps * np.log(steepest_slope(activation) * largest_singular_value))
 
 
@@ -93,7 +92,8 @@ def error_wall(activation, weight: float, start: float) -> Wall:
     >>> round(error_wall("sigmoid", 5.0, 0.5).bias, 9)
     -2.612296656
     """
-    activation = as_activation(activation)
+    activation, weight, start = as_activation(activation), real("weight", weight), real("start", start)
+    partition_for(activation, abs(start))  # refuses what is not finite there
     value, slope = (float(evaluate(activation, np.array([start]), order)[0]) for order in (0, 1))
     if not weight * slope > 1:
         raise ValueError(f"weight * phi'(start) = {weight * slope:.6g} is not above 1: there is no wall at this weight")
@@ -108,7 +108,8 @@ def fold_biases(activation, weight: float) -> np.ndarray:
     >>> fold_biases("sigmoid", 5.0).round(4)
     array([-2.6556, -2.3444])
     """
-    activation = as_activation(activation)
+    activation, weight = as_activation(activation), real("weight", weight)
+    partition_for(activation, 40.0)  # refuses what is not finite there
     x = np.linspace(-40, 40, 16_385)  # an even spacing that has its crossings bracketed, then bisection
     excess = weight * evaluate(activation, x, order=1) - 1
     index = np.flatnonzero(np.sign(excess[:-1]) * np.sign(excess[1:]) < 0)
@@ -156,10 +157,8 @@ def gate_gain(weight_std: float, bias: float, input_square: float) -> float:
     >>> gate_gain(0.0, 0.0, 1.0)
     0.25
     """
-    if not (weight_std >= 0 and input_square >= 0 and np.isfinite([weight_std, bias, input_square]).all()):
-        raise ValueError(
-            f"weight_std={weight_std!r}, bias={bias!r}, input_square={input_square!r} must be finite, >= 0"
-        )
+    weight_std, bias = real("weight_std", weight_std, "[0, 1e150]"), real("bias", bias)
+    input_square = real("input_square", input_square, "[0, inf)")
 
     def averages(q: float) -> tuple[float, float, float]:
         x = bias + weight_std * np.sqrt(q + input_square) * GATE_Z
@@ -188,8 +187,7 @@ def memory_sensitivity(factor: float) -> float:
     >>> memory_sensitivity(0.0)
     1.0
     """
-    if not -1 < factor < 1:
-        raise ValueError(f"factor={factor!r} must lie in (-1, 1): beyond, the memory never forgets")
+    factor = real("factor", factor, "(-1, 1)")  # beyond, the memory never forgets
     return (1 + factor**2) / (1 - factor**2) ** 3
 
 

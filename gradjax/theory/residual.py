@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradjax.theory.meanfield.moments import check_stds, moments
+from gradjax.arguments import real, reals, whole
+from gradjax.theory.meanfield.moments import SQUARABLE, check_stds, moments
 from gradjax.theory.quadrature import as_activation
 
 
@@ -28,12 +29,6 @@ class DeepNormConstants(NamedTuple):
     encoder_beta: float
     decoder_alpha: float
     decoder_beta: float
-
-
-def _whole(name: str, value: float, least: int) -> int:
-    if int(value) != value or value < least:
-        raise ValueError(f"{name}={value!r} must be a whole number, at least {least}")
-    return int(value)
 
 
 def residual_growth(
@@ -67,23 +62,20 @@ def residual_growth(
     """
     activation = as_activation(activation)
     weight_std, bias_std, _ = check_stds(weight_std, bias_std)
-    output_std, _, _ = check_stds(output_std, 0.0)
-    depth = _whole("depth", depth, 1)
-    scales = (
-        np.broadcast_to(np.asarray(branch_scale, np.float64), (depth,)) if np.ndim(branch_scale) == 0 else branch_scale
-    )
-    scales = np.asarray(scales, np.float64)
-    if scales.shape != (depth,) or not np.isfinite(scales).all():
+    output_std = real("output_std", output_std, SQUARABLE)
+    depth, scales = whole("depth", depth), reals("branch_scale", branch_scale)
+    scales = scales if scales.ndim else np.broadcast_to(scales, (depth,))
+    if scales.shape != (depth,):
         raise ValueError(
             f"branch_scale has shape {scales.shape}; expected one finite number or one for each of {depth}"
         )
-    if not 0 < q < np.inf:
-        raise ValueError(f"q={q!r} must be finite and above 0")
-    length, log_gain = [float(q)], [0.0]
+    length, log_gain = [real("q", q, "(0, inf)")], [0.0]
     for scale in scales:
         m = moments(activation, weight_std**2 * length[-1] + bias_std**2)
         branch = (scale * output_std) ** 2
         length.append(length[-1] + branch * float(m.square))
+        if not np.isfinite(length[-1]):
+            raise ValueError(f"block {len(length) - 2} overflows: branch_scale, output_std or weight_std is too large")
         log_gain.append(log_gain[-1] + float(np.log1p(branch * weight_std**2 * m.slope_square)))
     return ResidualGrowth(np.array(length), log_gain[-1] - np.array(log_gain))
 
@@ -97,7 +89,7 @@ def stable_branch_scale(depth: int) -> float:
     >>> stable_branch_scale(4)
     0.5
     """
-    return _whole("depth", depth, 1) ** -0.5
+    return whole("depth", depth) ** -0.5
 
 
 def fixup_branch_scale(depth: int, layers_per_branch: int) -> float:
@@ -114,7 +106,7 @@ def fixup_branch_scale(depth: int, layers_per_branch: int) -> float:
     >>> fixup_branch_scale(100, 2)
     0.1
     """
-    depth, layers = _whole("depth", depth, 1), _whole("layers_per_branch", layers_per_branch, 2)
+    depth, layers = whole("depth", depth), whole("layers_per_branch", layers_per_branch, 2)
     return depth ** (-1 / (2 * layers - 2))
 
 
@@ -129,7 +121,7 @@ def deepnorm_constants(encoder_depth: int, decoder_depth: int) -> DeepNormConsta
     >>> deepnorm_constants(8, 0).encoder_alpha
     2.0
     """
-    n, m = _whole("encoder_depth", encoder_depth, 0), _whole("decoder_depth", decoder_depth, 0)
+    n, m = whole("encoder_depth", encoder_depth, 0), whole("decoder_depth", decoder_depth, 0)
     if not n and not m:
         raise ValueError("encoder_depth and decoder_depth are both 0")
     if not m:
@@ -168,13 +160,16 @@ def transformer_signals(depth: int, tokens: int, *, post: bool = False, skip: fl
     >>> transformer_signals(4, 1).length
     array([1. , 2.5, 4. , 5.5, 7. ])
     """
-    depth, count = _whole("depth", depth, 1), _whole("tokens", tokens, 1)
+    depth, count = whole("depth", depth), whole("tokens", tokens)
+    skip, branch = real("skip", skip, SQUARABLE), real("branch", branch, SQUARABLE)
     q, cross, found = 1.0, 0.0 if count > 1 else 1.0, []
     for _ in range(depth):
         found.append((q, cross / q))
         for kernel in (lambda c: ((1 + (count - 1) * c) / count,) * 2, lambda c: (0.5, _arc_cosine(c) / 2)):
             square, product = kernel(cross / q)
             q, cross = skip**2 * q + branch**2 * square, skip**2 * cross + branch**2 * product
+            if not np.isfinite(q):
+                raise ValueError(f"block {len(found) - 1} overflows: skip or branch is too large")
             q, cross = (1.0, cross / q) if post else (q, cross)
     return TransformerSignals(*np.array([*found, (q, cross / q)]).T)
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from gradjax.arguments import real, whole
 from gradjax.theory.meanfield.correlation import pair_moments
 from gradjax.theory.meanfield.length import length_fixed_point
-from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, moments
+from gradjax.theory.meanfield.moments import SQUARABLE, check_stds, is_homogeneous, moments
 from gradjax.theory.quadrature import as_activation
 
 
@@ -39,6 +40,7 @@ def gradient_correlation(
     if q is None:
         free = is_homogeneous(activation) and not bias_std
         q = 1.0 if free else length_fixed_point(activation, weight_std, bias_std)
+    q = real("q", q, "[0, 1e30]")
     one = moments(activation, q)
     after = weight_std**2 * float(one.square) + bias_std**2
     result = [1.0]
@@ -74,9 +76,9 @@ def residual_gradient_correlation(
     array([1.  , 0.75])
     """
     activation = as_activation(activation)
-    s = check_stds(branch_std, 0.0)[0] ** 2
+    s = real("branch_std", branch_std, SQUARABLE) ** 2
     depth, c = _checked(depth, correlation)
-    result = [1.0]
+    q, result = real("q", q, "(0, 1e30]"), [1.0]
     for _ in range(depth):
         one, pair = moments(activation, q), pair_moments(activation, q, c)
         result.append(result[-1] * (1 + s * pair.slope_product) / (1 + s * float(one.slope_square)))
@@ -128,7 +130,7 @@ def batchnorm_residual_gradient_correlation(
     array([1.  , 0.75])
     """
     activation, c = as_activation(activation), _batch_correlation(batch_size)
-    s = check_stds(branch_std, 0.0)[0] ** 2
+    s = real("branch_std", branch_std, SQUARABLE) ** 2
     depth, _ = _checked(depth, 0.0)
     one, pair = moments(activation, 1.0), pair_moments(activation, 1.0, c)
     slopes = s / (1 + s * (float(one.square) - pair.product) * np.arange(depth))
@@ -137,14 +139,8 @@ def batchnorm_residual_gradient_correlation(
 
 
 def _checked(depth: int, correlation: float) -> tuple[int, float]:
-    if int(depth) != depth or depth < 0:
-        raise ValueError(f"depth={depth!r} must be a whole number, at least 0")
-    if not -1 <= correlation <= 1:
-        raise ValueError(f"correlation={correlation!r} must lie in [-1, 1]")
-    return int(depth), float(correlation)
+    return whole("depth", depth, 0), real("correlation", correlation, "[-1, 1]")
 
 
 def _batch_correlation(batch_size: float) -> float:
-    if not batch_size >= 2:
-        raise ValueError(f"batch_size={batch_size!r} must be at least 2, or infinity")
-    return -1 / (batch_size - 1)
+    return -1 / (real("batch_size", batch_size, "[2, inf]") - 1)

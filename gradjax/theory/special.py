@@ -4,15 +4,14 @@ import math
 
 import numpy as np
 
+from gradjax.arguments import reals
+
 SHIFT = 14.0  # from there on the asymptotic series below is exact to rounding
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 
 
 def _positive(x) -> np.ndarray:
-    x = np.asarray(x, np.float64)
-    if not (x > 0).all():
-        raise ValueError(f"x={x!r} must be positive")
-    return x
+    return reals("x", x, "(0, inf)")
 
 
 def digamma(x) -> np.ndarray:

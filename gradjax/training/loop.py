@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from gradjax.arguments import as_transformation, numeric, whole
 from gradjax.chain import Stack, admit, as_layers, depth_of, layer_of, untied
 from gradjax.chain.forward import forward
 from gradjax.numerics import all_finite, as_key, is_concrete, log_norm, norm_dtype
@@ -98,7 +99,7 @@ def train(
     >>> print(halve.trace.loss, halve.layers[0].parameters[0])
     [32.  8.  2.] [1.]
     """
-    steps = _admit_count("steps", steps)
+    steps, optimizer = whole("steps", steps), as_transformation("optimizer", optimizer)
     inputs, targets = _admit_data(data)
     entries = as_layers(layers) if parameters is None else as_layers(layers, parameters)
     entries = _admit(entries, inputs)
@@ -166,7 +167,7 @@ def _batches(key: Array, examples: int, batch_size: int | None, steps: int) -> A
     """The examples of every step, (steps, batch_size): epochs of a new order each."""
     if batch_size is None:
         return None
-    size = _admit_count("batch_size", batch_size)
+    size = whole("batch_size", batch_size)
     if size > examples:
         raise ValueError(f"batch_size is {size}, expected at most the {examples} examples of the data")
     a_epoch = examples // size
@@ -225,17 +226,11 @@ def _accuracy(outputs, targets) -> Array:
     return accuracy(outputs, targets) if labels else jnp.full((), jnp.nan, outputs.dtype)
 
 
-def _admit_count(name: str, value) -> int:
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name} is {value!r}, expected a whole number >= 1")
-    return int(value)
-
-
 def _admit_data(data) -> tuple[Array, Array]:
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"data is a {type(data).__name__}, expected a pair (inputs, targets)")
-    inputs, targets = jnp.asarray(data[0]), jnp.asarray(data[1])
-    if inputs.ndim == 0 or inputs.shape[:1] != targets.shape[:1]:
+    inputs, targets = (jnp.asarray(numeric(f"data[{i}]", part)) for i, part in enumerate(data))
+    if inputs.ndim == 0 or not len(inputs) or inputs.shape[:1] != targets.shape[:1]:
         raise ValueError(f"data has shapes {inputs.shape} and {targets.shape}, expected one leading axis of examples")
     return inputs, targets
 
@@ -244,7 +239,10 @@ def _admit_loss(loss: Callable, entries, inputs, targets, order) -> None:
     if not callable(loss):
         raise ValueError(f"loss is a {type(loss).__name__}, expected a callable (outputs, targets) -> real scalar")
     pick = slice(None) if order is None else slice(order.shape[1])
-    out = jax.eval_shape(lambda x, y: loss(forward(entries, x), y), inputs[pick], targets[pick])
+    try:
+        out = jax.eval_shape(lambda x, y: loss(forward(entries, x), y), inputs[pick], targets[pick])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"loss does not give one real scalar of outputs and targets: {error}") from error
     found = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(out)]
     if len(found) != 1 or found[0][0] != () or not jnp.issubdtype(found[0][1], jnp.floating):
         raise ValueError(f"loss returns {found}, expected one real scalar of shape ()")

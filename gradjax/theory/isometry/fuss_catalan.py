@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from gradjax.arguments import reals, whole
 from gradjax.theory.isometry.moments import check
 
 
@@ -18,8 +19,7 @@ def fuss_catalan_moment(depth: int, order: int) -> int:
     [1, 2, 5, 14, 42]
     """
     _, depth = check("gaussian", depth)
-    if int(order) != order or order < 0:
-        raise ValueError(f"order={order!r} must be a whole number, at least 0")
+    order = whole("order", order, 0)
     return math.comb((depth + 1) * order, order) // (depth * order + 1)
 
 
@@ -40,7 +40,7 @@ def fuss_catalan_density(depth: int, angles) -> tuple[np.ndarray, np.ndarray]:
     (1.0, 0.275664)
     """
     _, depth = check("gaussian", depth)
-    t = np.asarray(angles, np.float64)
+    t = reals("angles", angles)
     if not ((t > 0) & (t < np.pi / (depth + 1))).all():
         raise ValueError(f"angles must lie strictly between 0 and pi / {depth + 1}")
     one, inner, outer = (np.log(np.sin(k * t)) for k in (1, depth, depth + 1))

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import choice, real, reals, whole
 from gradjax.theory.isometry.branch import Branch, edge_of, trace
 from gradjax.theory.isometry.moments import squared_singular_value_variance
 from gradjax.theory.isometry.spectrum import SCAN, Density
 from gradjax.theory.meanfield.length import bracketed_root
 from gradjax.theory.meanfield.moments import moments
-from gradjax.theory.quadrature import as_activation, evaluate
+from gradjax.theory.quadrature import as_activation, evaluate, partition_for
 
 CLASSES = ("smooth", "bernoulli")
 
@@ -28,11 +29,8 @@ class IsometricPoint(NamedTuple):
 
 
 def _check(universality: str, variance: float) -> float:
-    if universality not in CLASSES:
-        raise ValueError(f"universality={universality!r}; expected 'smooth' or 'bernoulli'")
-    if not 0 < variance < np.inf:
-        raise ValueError(f"variance={variance!r} must be finite and above 0")
-    return float(variance)
+    choice("universality", universality, CLASSES)
+    return real("variance", variance, "(0, inf)")
 
 
 def universality_class(activation) -> str:
@@ -45,6 +43,7 @@ def universality_class(activation) -> str:
     ('bernoulli', 'smooth')
     """
     activation = as_activation(activation)
+    partition_for(activation, 1.0)  # refuses what is not finite there
     near, at = (
         evaluate(activation, np.array([-1e-3, -1e-4, 1e-4, 1e-3]), order=1),
         evaluate(activation, np.zeros(1), 1)[0],
@@ -85,7 +84,7 @@ def limit_squared_singular_value_density(universality: str, variance: float, gri
     >>> limit_squared_singular_value_density("bernoulli", 0.25, [1.0]).atoms[0][1]
     0.75
     """
-    variance = _check(universality, variance)
+    variance, grid = _check(universality, variance), reals("grid", grid, "(0, inf)", ranks=(1,))
     smooth = universality == "smooth"
 
     def log_map(z):
@@ -98,7 +97,6 @@ def limit_squared_singular_value_density(universality: str, variance: float, gri
     if edge is None:
         edge = edge_of(branch, -1 - np.exp(SCAN[::-1]))
     atoms = ((float(np.exp(variance)), 1 - variance),) if not smooth and variance < 1 else ()
-    grid = np.asarray(grid, np.float64)
     return Density(np.zeros_like(grid) if edge is None else trace(branch, *edge, grid), atoms)
 
 
@@ -119,7 +117,8 @@ def isometric_point(activation, depth: int, variance: float) -> IsometricPoint:
     True
     """
     activation = as_activation(activation)
-    variance = _check(universality_class(activation), variance)
+    depth, variance = whole("depth", depth), real("variance", variance, "(0, inf)")
+    universality_class(activation)  # refuses what bends at zero
 
     def excess(q):
         return squared_singular_value_variance(activation, "orthogonal", depth, q) / variance - 1

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gradjax.arguments import reals
 from gradjax.theory.isometry.moments import check
 from gradjax.theory.isometry.slopes import slope_law
 from gradjax.theory.meanfield.gain import gradient_gain
@@ -37,9 +38,7 @@ def lyapunov_spectrum(
     """
     gaussian, _ = check(weights, 1)
     activation = as_activation(activation)
-    x = np.asarray(fractions, np.float64)
-    if not ((x >= 0) & (x <= 1)).all():
-        raise ValueError(f"fractions={fractions!r} must lie in [0, 1]")
+    x = reals("fractions", fractions, "[0, 1]")
     if q is None:
         q = 1.0 if is_homogeneous(activation) else length_fixed_point(activation, weight_std, bias_std)
     chi_1 = gradient_gain(activation, weight_std, bias_std, q=q)

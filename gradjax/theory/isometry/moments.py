@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gradjax.arguments import choice, whole
 from gradjax.theory.isometry.slopes import slope_law
 
 WEIGHTS = ("gaussian", "orthogonal")
@@ -9,11 +10,8 @@ WEIGHTS = ("gaussian", "orthogonal")
 
 def check(weights: str, depth: int) -> tuple[bool, int]:
     """Return whether the weights are Gaussian, and the depth, or raise ValueError."""
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights={weights!r}; expected 'gaussian' or 'orthogonal'")
-    if int(depth) != depth or depth < 1:
-        raise ValueError(f"depth={depth!r} must be a whole number, at least 1")
-    return weights == "gaussian", int(depth)
+    choice("weights", weights, WEIGHTS)
+    return weights == "gaussian", whole("depth", depth)
 
 
 def squared_singular_value_variance(activation, weights: str, depth: int, q: float) -> float:
@@ -52,8 +50,7 @@ def squared_singular_value_moments(activation, weights: str, depth: int, q: floa
     array([ 1.,  3., 12., 55.])
     """
     gaussian, depth = check(weights, depth)
-    if not 1 <= count <= 12:
-        raise ValueError(f"count={count!r} must be 1 to 12")
+    count = whole("count", count, 1, 12)
     law = slope_law(activation, q)
     own = np.array([0.0, *(law.weights @ law.values**k for k in range(1, count + 1))])
     one_plus = np.zeros(count + 1)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradjax.activations import Activation
+from gradjax.arguments import real
 from gradjax.theory.quadrature import CUTOFF, as_activation, evaluate, gaussian_rule, partition_for
 
 GRADED = 0.5 ** np.arange(48)
@@ -29,9 +30,7 @@ def slope_law(activation, q: float) -> SlopeLaw:
     >>> slope_law("relu", 1.0).atoms
     ((0.0, 0.5), (2.0, 0.5))
     """
-    activation = as_activation(activation)
-    if not 0 < q < np.inf:
-        raise ValueError(f"q={q!r} must be finite and above 0")
+    activation, q = as_activation(activation), real("q", q, "(0, inf)")
     std = float(np.sqrt(q))
     panels = partition_for(activation, CUTOFF * std)
     peak = _steepest(activation, gaussian_rule(panels.edges, 0.0, std).x)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import reals
 from gradjax.theory.isometry.branch import Branch, edge_of, trace, trace_above
 from gradjax.theory.isometry.moments import check
 from gradjax.theory.isometry.slopes import SlopeLaw, slope_law
@@ -159,9 +160,7 @@ def squared_singular_value_density(activation, weights: str, depth: int, q: floa
     True
     """
     gaussian, depth = check(weights, depth)
-    grid = np.asarray(grid, np.float64)
-    if grid.ndim != 1 or not (np.isfinite(grid).all() and (grid > 0).all()):
-        raise ValueError("grid must be one-dimensional, finite and above 0")
+    grid = reals("grid", grid, "(0, inf)", ranks=(1,))
     law = slope_law(activation, q)
     atoms = _atoms(law, gaussian, depth)
     if depth == 1 and not gaussian:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import real
 from gradjax.theory.meanfield.length import length_fixed_point
 from gradjax.theory.meanfield.moments import SMALLEST_Q, check_stds, is_homogeneous, moments
 from gradjax.theory.quadrature import CUTOFF, Activation, as_activation, evaluate, gaussian_rule, partition_for
@@ -67,9 +68,7 @@ def pair_moments(activation: Activation, q: float, c: float) -> PairMoments:
 
 def _settled_length(activation: Activation, weight_std: float, bias_std: float, keep: float, q: float | None) -> float:
     if q is not None:
-        if not 0 <= q < np.inf:
-            raise ValueError(f"q={q!r} must be finite and at least 0")
-        return float(q)
+        return real("q", q, "[0, 1e30]")
     if not bias_std and is_homogeneous(activation):
         return 1.0  # angles do not depend on the length
     return length_fixed_point(activation, weight_std, bias_std, keep_probability=keep)
@@ -102,8 +101,7 @@ def correlation_map(
     """
     activation = as_activation(activation)
     weight_std, bias_std, keep = check_stds(weight_std, bias_std, keep_probability)
-    if not -1 <= correlation <= 1:
-        raise ValueError(f"correlation={correlation!r} must lie in [-1, 1]")
+    correlation = real("correlation", correlation, "[-1, 1]")
     q = _settled_length(activation, weight_std, bias_std, keep, q)
     return _map(activation, weight_std**2, bias_std**2, keep, q)(correlation)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gradjax.arguments import real
 from gradjax.theory.meanfield.gain import gradient_gain
 from gradjax.theory.meanfield.length import length_fixed_point
 from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, mean_over_gaussian
@@ -28,6 +29,7 @@ def curvature_gain(activation, weight_std: float, bias_std: float, *, q: float |
     weight_std, bias_std, _ = check_stds(weight_std, bias_std)
     if q is None:
         q = 1.0 if is_homogeneous(activation) else length_fixed_point(activation, weight_std, bias_std)
+    q = real("q", q, "[0, inf)")
     kinks = partition_for(activation, CUTOFF * np.sqrt(q)).kinks
     beside = 1e-9 * np.maximum(1.0, abs(kinks))
     left, right = (evaluate(activation, kinks + side * beside, order=1) for side in (-1, 1))
@@ -53,9 +55,10 @@ def curvature_map(
     >>> curvature_map("linear", 2.0, 0.0, 1.0)
     (0.25, 0.0)
     """
-    if not 0 <= curvature < np.inf:
-        raise ValueError(f"curvature={curvature!r} must be finite and at least 0")
+    curvature = real("curvature", curvature, "[0, inf)")
     chi_1 = gradient_gain(activation, weight_std, bias_std, q=q)
+    if not chi_1:
+        raise ValueError(f"weight_std={weight_std:g} lets no gradient through (chi_1 = 0): a curve becomes a point")
     chi_2 = curvature_gain(activation, weight_std, bias_std, q=q)
     following = 3 * chi_2 / chi_1**2 + curvature / chi_1
     return following, 3 * chi_2 / (chi_1 * (chi_1 - 1)) if chi_1 > 1 else float("inf")

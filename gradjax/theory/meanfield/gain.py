@@ -7,6 +7,7 @@ gradient norm with depth.
 
 import numpy as np
 
+from gradjax.arguments import real
 from gradjax.theory.meanfield.length import bracketed_root, length_fixed_point, scan
 from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, moments
 from gradjax.theory.quadrature import as_activation, evaluate
@@ -38,8 +39,7 @@ def gradient_gain(
     if q is None:
         homogeneous = is_homogeneous(activation)
         q = 1.0 if homogeneous else length_fixed_point(activation, weight_std, bias_std, keep_probability=keep)
-    elif not 0 <= q < np.inf:
-        raise ValueError(f"q={q!r} must be finite and at least 0")
+    q = real("q", q, "[0, inf)")
     return weight_std**2 / keep * float(moments(activation, q).slope_square)
 
 

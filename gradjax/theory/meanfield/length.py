@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import reals
 from gradjax.theory.meanfield.moments import Moments, check_stds, moments
 from gradjax.theory.quadrature import CUTOFF, Activation, as_activation, evaluate
 
@@ -43,9 +44,7 @@ def length_map(activation, weight_std: float, bias_std: float, q, *, keep_probab
     13.0
     """
     weight_std, bias_std, keep = check_stds(weight_std, bias_std, keep_probability)
-    q = np.asarray(q, np.float64)
-    if not (np.isfinite(q).all() and (q >= 0).all()):
-        raise ValueError(f"q={q!r} must be finite and at least 0")
+    q = reals("q", q, "[0, inf)")
     return weight_std**2 / keep * moments(as_activation(activation), q).square + bias_std**2
 
 

@@ -6,9 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gradjax.activations import Activation
+from gradjax.arguments import real
 from gradjax.theory.quadrature import CUTOFF, evaluate, gaussian_rule, partition_for
 
 SMALLEST_Q = 1e-30  # stands for q = 0, where only the one-sided slopes at the origin matter
+SQUARABLE = "[0, 1e150]"  # a deviation whose square is a float
 CHUNK = 1 << 21  # nodes at once: 16 MB an array
 
 
@@ -26,12 +28,11 @@ class Moments(NamedTuple):
 
 def check_stds(weight_std: float, bias_std: float, keep_probability: float = 1.0) -> tuple[float, float, float]:
     """Return weight_std, bias_std, keep_probability as floats, or raise ValueError where one is out of range."""
-    for name, value in (("weight_std", weight_std), ("bias_std", bias_std)):
-        if np.ndim(value) or not 0 <= float(value) < np.inf:
-            raise ValueError(f"{name}={value!r} must be one finite number, at least 0")
-    if not 0 < keep_probability <= 1:
-        raise ValueError(f"keep_probability={keep_probability!r} must lie in (0, 1]")
-    return float(weight_std), float(bias_std), float(keep_probability)
+    return (
+        real("weight_std", weight_std, SQUARABLE),
+        real("bias_std", bias_std, SQUARABLE),
+        real("keep_probability", keep_probability, "(0, 1]"),
+    )
 
 
 def mean_over_gaussian(activation: Activation, q: np.ndarray | float, integrand: Callable) -> np.ndarray:
@@ -44,7 +45,7 @@ def mean_over_gaussian(activation: Activation, q: np.ndarray | float, integrand:
     edges = partition_for(activation, CUTOFF * float(std.max(initial=0.0))).edges
     rows = max(1, CHUNK // ((len(edges) + 27) * 16))
     parts = []
-    for start in range(0, len(std), rows):
+    for start in range(0, max(len(std), 1), rows):
         z, x, weights = gaussian_rule(edges, 0.0, std[start : start + rows])
         parts.append(np.sum(integrand(z, x) * weights, axis=-1))
     values = np.concatenate(parts, axis=-1)

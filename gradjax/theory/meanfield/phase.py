@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import reals
 from gradjax.theory.meanfield.length import largest
 from gradjax.theory.meanfield.moments import is_homogeneous, mean_over_gaussian, moments
 from gradjax.theory.quadrature import Activation, as_activation, evaluate
@@ -124,9 +125,9 @@ def phase_diagram(activation, weight_stds, bias_stds) -> PhaseDiagram:
 
 
 def _axis(name: str, stds) -> np.ndarray:
-    stds = np.asarray(stds, np.float64)
-    if stds.ndim != 1 or not stds.size or not np.isfinite(stds).all() or (stds < 0).any():
-        raise ValueError(f"{name} must be a non-empty one-dimensional array of finite values, at least 0; got {stds!r}")
+    stds = reals(name, stds, "[0, inf)", ranks=(1,))
+    if not stds.size:
+        raise ValueError(f"{name} is empty, expected at least one number")
     return stds
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradjax.theory.meanfield.length import length_fixed_point
-from gradjax.theory.meanfield.moments import is_homogeneous, mean_over_gaussian
+from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, mean_over_gaussian
 from gradjax.theory.quadrature import as_activation, evaluate
 
 
@@ -26,6 +26,7 @@ def gradient_gain_spread(activation, weight_std: float, bias_std: float) -> floa
     [2.0, 5.0]
     """
     activation = as_activation(activation)
+    weight_std, bias_std, _ = check_stds(weight_std, bias_std)
     q = 1.0 if is_homogeneous(activation) else length_fixed_point(activation, weight_std, bias_std)
     second, fourth = mean_over_gaussian(
         activation, q, lambda _, x: np.stack([evaluate(activation, x, order=1) ** (2 * k) for k in (1, 2)])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradjax.arguments import real, whole
 from gradjax.theory.meanfield.length import length_map
 from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, mean_over_gaussian
 from gradjax.theory.quadrature import as_activation, evaluate
@@ -44,13 +45,10 @@ def gains_by_layer(activation, weight_std: float, bias_std: float, square: float
     """
     activation = as_activation(activation)
     weight_std, bias_std, _ = check_stds(weight_std, bias_std)
-    if not (np.ndim(square) == 0 and 0 <= float(square) < np.inf):
-        raise ValueError(f"square={square!r} must be one finite number, at least 0")
-    if not (isinstance(depth, int) and depth >= 1):
-        raise ValueError(f"depth={depth!r} must be a whole number, at least 1")
+    square, depth = real("square", square, "[0, inf)"), whole("depth", depth)
     # a length that grows by 16 a layer soon leaves the floats; for phi(a x) = a phi(x) the slopes do not depend on it
     fixed = is_homogeneous(activation)
-    lengths = [1.0] if fixed else [weight_std**2 * float(square) + bias_std**2]
+    lengths = [1.0] if fixed else [weight_std**2 * square + bias_std**2]
     while len(lengths) < depth and not fixed:
         lengths.append(float(length_map(activation, weight_std, bias_std, lengths[-1])))
     second, fourth = mean_over_gaussian(
