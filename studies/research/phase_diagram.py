@@ -145,43 +145,39 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         name: np.stack([np.round(getattr(d, name), 4) for d in diagrams])
         for name in ("gain", "correlation_scale", "correlation")
     }
-    simulated = [_simulate(config, point) for point in progress(POINTS, "networks")]
-    names = ("lengths", "correlations", "stretch", "curvature")
-    result = {name: np.stack([s[i] for s in simulated]) for i, name in enumerate(names)}
+    grid = {"point": range(len(POINTS)), "network": range(config.seeds)}
+    result = gradjax.study.sweep(_simulation(config), grid, seed=config.seed)
     drift = np.linspace(1.0, 2.5, 12)
     kernels = [mean_field(float(s)) for s in (drift[::-1] if config.plant == "reversed" else drift)]
     layers = mlp(jax.random.key(config.seed), [config.width] * 13, "tanh", kernels, normal(0.3), dtype=float)
     places = np.stack(here.layer_stds(layers))
     other = {"fading": _convolutions(config), "layers": _layers(config), "nodes": _few_nodes(config)}
-    other |= {f"response_{name}": _responses(config, POINTS[AT[name]]) for name in ANSWERING}
+    other |= {f"response_{AT[name]}": _responses(config, POINTS[AT[name]]) for name in ANSWERING}
     return maps | result | other | {"weights": weights, "biases": biases, "drift": drift, "places": places}
 
 
-def _simulate(config: Config, point: Point) -> list[np.ndarray]:
+def _settings(config: Config, point: Point) -> tuple:
     factor = math.sqrt(1.6) if config.plant == "weight_variance" else 1.0
     activation, start, bias_std = point.activation, point.correlation, point.bias_std
     if config.plant == "other_networks":
         activation, start, bias_std = "linear" if activation == "tanh" else "tanh", 0.9, max(bias_std, 0.5)
     keep = 1.0 if config.plant == "no_dropout" else point.keep
     q = point.length or _length(point)
-    settings = list(USED).index(activation), factor * point.weight_std, bias_std, keep, point.uniform, q, start
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    return [np.asarray(part) for part in _networks(keys, config.width, config.depth, *settings)]
+    return list(USED).index(activation), factor * point.weight_std, bias_std, keep, point.uniform, q, start
 
 
 def _length(point: Point) -> float:
     return meanfield.length_fixed_point("tanh", point.weight_std, point.bias_std, keep_probability=point.keep)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _networks(keys, width: int, depth: int, activation, weight_std, bias_std, keep, uniform, q, correlation):
-    """Mean square of a signal, its correlation with another, |v|² and squared curvature times width along a circle."""
+def _simulation(config: Config):
+    """The grid's cell: a network of this index at this point, by layer."""
+    columns = [jnp.array(column) for column in zip(*(_settings(config, point) for point in POINTS), strict=True)]
+    width, keys = config.width, jax.random.split(jax.random.key(config.seed), config.seeds)
 
-    def phi(h):
-        return jax.lax.switch(activation, list(USED.values()), h)
-
-    def one(key):
-        start, above = jax.random.split(key)
+    def cell(_, point, network):
+        activation, weight_std, bias_std, keep, uniform, q, correlation = (column[point] for column in columns)
+        start, above = jax.random.split(keys[network])
         u, v = jnp.linalg.qr(jax.random.normal(start, (width, 2)))[0].T * jnp.sqrt(q * width)
         other = jnp.where(keep < 1, u, correlation * u + jnp.sqrt(1 - correlation**2) * v)
 
@@ -195,7 +191,7 @@ def _networks(keys, width: int, depth: int, activation, weight_std, bias_std, ke
             masks = jax.random.bernoulli(jax.random.fold_in(key, 1), keep, (2, width)).astype(h.dtype) / keep
 
             def function(h, mask=masks[0]):
-                return (mask * phi(h)) @ w + bias_std * draws[1]
+                return (mask * jax.lax.switch(activation, list(USED.values()), h)) @ w + bias_std * draws[1]
 
             following, push = jax.linearize(function, h)
             turn = jax.jvp(lambda h: jax.jvp(function, (h,), (velocity,))[1], (h,), (velocity,))[1]
@@ -203,16 +199,18 @@ def _networks(keys, width: int, depth: int, activation, weight_std, bias_std, ke
             return carry, _measures(*carry)
 
         first = u, other, v, -u  # the circle u cos t + v sin t at t = 0
-        return jax.lax.scan(layer, first, jax.random.split(above, depth))[1]
+        return jax.lax.scan(layer, first, jax.random.split(above, config.depth))[1]
 
-    return jax.lax.map(one, keys)
+    return cell
 
 
-def _measures(h, other, velocity, bend):
+def _measures(h, other, velocity, bend) -> dict:
+    """Mean square of a signal, its correlation with another, |v|² and squared curvature times width along a circle."""
     n, speed = h.size, jnp.sqrt(velocity @ velocity)
     along, turn = velocity / speed, bend / speed / speed  # in this order: the squares of long ones overflow
     bent = turn @ turn - (along @ turn) ** 2
-    return (h @ h) / n, h @ other / jnp.sqrt(h @ h) / jnp.sqrt(other @ other), 2 * jnp.log(speed), n * bent
+    correlation = h @ other / jnp.sqrt(h @ h) / jnp.sqrt(other @ other)
+    return {"lengths": (h @ h) / n, "correlations": correlation, "stretch": 2 * jnp.log(speed), "curvature": n * bent}
 
 
 def _responses(config: Config, point: Point) -> np.ndarray:
@@ -399,7 +397,7 @@ def _depth_claims(config: Config, result: dict[str, np.ndarray], claim, found: l
         ("depth scale", 0, "length", meanfield.depth_scales("tanh", p.weight_std, p.bias_std).length),
         ("chaotic", 1, "correlation: chaotic", meanfield.depth_scales("tanh", 2.5, 0.3).correlation),
     ):
-        kept, layers = result[f"response_{name}"][:, row, -1], ANSWERING[name]
+        kept, layers = result[f"response_{AT[name]}"][:, row, -1], ANSWERING[name]
         measured = -layers / math.log(max(float(kept.mean()), 1e-9))
         # the scale moves by ξ² times what 1/ξ does: by the standard error of what is left, and by 5 / width a layer
         error = expected**2 * (4 * float(kept.std(ddof=1)) / math.sqrt(len(kept)) / float(kept.mean()) / layers + 5 / n)
