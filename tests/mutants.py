@@ -119,23 +119,24 @@ def mutations(path: Path) -> list[list[Mutant]]:
     return [found[start] for start in sorted(found)]
 
 
-def mutated(mutant: Mutant) -> str:
-    """The source with the mutation."""
+def mutated(source: str, mutant: Mutant) -> str:
+    """The source of its file with the mutation."""
     from cosmic_ray import plugins
     from cosmic_ray.mutating import mutate_code
 
-    operator = plugins.get_operator(mutant.operator)()
-    return mutate_code((ROOT / mutant.path).read_text(), operator, mutant.occurrence)
+    return mutate_code(source, plugins.get_operator(mutant.operator)(), mutant.occurrence)
 
 
 def is_whole(mutant: Mutant) -> bool:
     """Whether the mutation leaves Python with the same signatures: the star of a signature is no product."""
 
+    source = (ROOT / mutant.path).read_text()
+
     def signatures(source: str) -> list[int]:
         return [len(node.kwonlyargs) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.arguments)]
 
     try:
-        return signatures(mutated(mutant)) == signatures((ROOT / mutant.path).read_text())
+        return signatures(mutated(source, mutant)) == signatures(source)
     except SyntaxError:
         return False
 
@@ -207,7 +208,8 @@ def baseline(copy: Path, words: tuple[str, ...]) -> float:
 def judged(mutant: Mutant, copy: Path) -> tuple[str, str]:
     """'killed', 'hangs' or 'survived', and the mutated line."""
     words, target = command(mutant.path), copy / mutant.path
-    seconds, source, changed = baseline(copy, words), target.read_text(), mutated(mutant)
+    seconds, source = baseline(copy, words), target.read_text()
+    changed = mutated(source, mutant)
     lines = zip(source.splitlines(), changed.splitlines(), strict=False)
     shown = next((after.strip() for before, after in lines if before != after), "a line is gone")
     target.write_text(changed)
