@@ -34,7 +34,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import digamma
 from jax.tree_util import Partial
 
 import gradjax.study
@@ -46,7 +45,8 @@ from gradjax.layers.state_space import state_space
 from gradjax.lyapunov import log_growths
 from gradjax.products import prefix_log_singular_values
 from gradjax.study import Claim, fits, plotting
-from gradjax.theory.recurrent import recurrent_exponent
+from gradjax.theory.finite_width import gaussian_product_exponents
+from gradjax.theory.recurrent import memory_sensitivity, recurrent_exponent
 
 ORDER = 27
 INPUTS, DRIVE = 16, 0.5  # numbers a step; deviation of what they add to a unit of the vanilla cell
@@ -222,21 +222,22 @@ def _gate_rate(bias: float, variance: float) -> float:
 def _closed_form() -> np.ndarray:
     """The sensitivities by ν, λ and the angle's log, over the angle squared, at each reach: γ² = 1 − λ²."""
     r = 1 - 1 / np.array(REACHES)
-    by_value = (1 + r**2) / (1 - r**2) ** 2
+    by_value = np.array([memory_sensitivity(radius) for radius in r]) * (1 - r**2)
     return np.stack([(r * np.log(r)) ** 2 * by_value, by_value, r**2 * by_value])
 
 
-def _newman(n: int) -> np.ndarray:
-    """ln growth a step of each direction of a product of Gaussian n × n matrices of variance 1/n."""
-    return (np.log(2 / n) + np.asarray(digamma((n - np.arange(n)) / 2))) / 2
-
-
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
-    """Student's quantile of one in a thousand times the standard error, and what theory of wide networks leaves out."""
+    """Student's quantile of one in a thousand times the standard error over seeds, and what infinite width leaves out.
+
+    Of vanilla cells that is 5/n, measured and not derived: n (measured − theory) is −3 to −5 at 100 to 400 units. Of
+    gates ln det(1 + A) = −tr A² / 2 of what is random beside them, 1/(2n) for entries of variance 1/n. The singular
+    values of T fresh matrices begin with a direction of which √(1/n) is the leading one: ln(n) / 2 over T; there the
+    error is pooled over ranks, four of it. Sensitivities that differ by more than half among networks settle nothing.
+    """
 
     def error(samples) -> float:
-        quantile = 4 + 18 / (config.seeds - 1)
-        return quantile * float(np.mean(np.std(samples, axis=-1, ddof=1))) / config.seeds**0.5
+        deviation = np.max(np.std(samples, axis=-1, ddof=1))
+        return (4 + 18 / (config.seeds - 1)) * float(deviation) / config.seeds**0.5
 
     steps, rates, logs = int(result["depths"][-1]), result["rates"], result["logs"]
     linear, tied, untied = logs[-3:, :, -1] / steps
@@ -250,10 +251,10 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     apart = np.abs(tied - result["moduli"]) * steps / result["conditions"][:, None]
     found, expected = result["sensitivities"], _closed_form()
     powers = np.array([fits.power(REACHES, of[1]) for of in found])
-    # each mode gives a new number every 2 / (1 − |λ|) steps: 2 % remain of the noise at the longest memory
-    ratios = np.abs((found / expected)[:, 1].mean(axis=0) - 1)
-    growth = np.log(found[:, 2, -1] / found[:, 2, 0])
-    middle = found[:, 0].mean(axis=0)
+    ratios, growth = found[:, 1] / expected[1], np.log(found[:, 2, -1] / found[:, 2, 0])
+    middle = np.log(found[:, 0, -1] / found[:, 0, 0])
+    newman = np.sqrt(np.mean((untied.mean(axis=0) - gaussian_product_exponents(config.width, 1.0)) ** 2))
+    fresh = np.log(config.width) / (2 * steps) + 4 * (untied.var(axis=0, ddof=1).mean() / config.seeds) ** 0.5
     pascanu, lru = "Pascanu et al. 2013, arXiv:1211.5063", "Zucchet, Orvieto 2024, arXiv:2405.21064; derived here"
     rows = [
         ("vanilla: bound", (rates - np.log(result["norms"])).max(), "<=", 0.0, 0.0, pascanu,
@@ -269,17 +270,19 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "a bias of 4 instead of 0 makes the memory {measured:.0f} times as long"),
         ("tied: eigenvalues", apart.max(), "<=", 1.0, 1e-3, "σ_i(V Λ^T V⁻¹), derived here",
          "T steps of one matrix have the singular values |λ_i|^T, to {measured:.2f} of what its eigenvectors allow"),
-        ("untied: Newman", np.sqrt(np.mean((untied.mean(axis=0) - _newman(config.width)) ** 2)), "<=", 0.0,
-         5 / steps, "Newman 1986", "fresh matrices have Newman's rates, to {measured:.3f} (rms)"),
+        ("untied: Newman", newman, "<=", 0.0, fresh, "Newman 1986",
+         "fresh matrices have Newman's rates, to {measured:.3f} (rms)"),
         ("tied: one differs from the next", spread, ">=", 1.5, 0.0, "self-averaging",
          "rates differ from one tied network to the next {measured:.1f} times as much as among untied ones"),
-        ("sensitivity: closed form", ratios.max(), "<=", 0.0, 0.15, lru,
+        ("sensitivity: closed form", np.abs(ratios.mean(axis=0) - 1).max(), "<=", 0.0, min(0.5, error(ratios.T)), lru,
          "at every memory E |∂h/∂λ|² is its closed form, to {measured:.2f} of it"),
-        ("sensitivity: explodes", powers.mean(), "=", fits.power(REACHES, expected[1]), 0.1, lru,
+        ("sensitivity: explodes", powers.mean(), "=", fits.power(REACHES, expected[1]), min(0.5, error(powers)), lru,
          "though the state is normalized, E |∂h/∂λ|² grows with the memory, with the power {measured:.2f}"),
-        ("sensitivity: flat", np.max(middle) / np.min(middle), "<=", 1.6, 0.0, "Orvieto et al. 2023; closed form 1.33",
-         "by ν, λ = exp(−e^ν), it stays within a factor of {measured:.2f}"),
-        ("sensitivity: angles", growth.mean(), ">=", np.log(expected[2, -1] / expected[2, 0]) - 1, 0.0, lru,
+        ("sensitivity: flat", np.exp(middle.mean()), "=", expected[0, -1] / expected[0, 0],
+         min(0.5, 1.4 * error(middle)), lru,
+         "by ν, λ = exp(−e^ν), a memory of 64 steps has {measured:.2f} times that of 4"),
+        ("sensitivity: angles", growth.mean(), "=", np.log(expected[2, -1] / expected[2, 0]),
+         min(0.5, error(growth)), lru,
          "by the angles it grows by {measured:.1f} in the log from a memory of 4 steps to one of 64"),
         ("control: linear unit", np.abs(linear - np.log(RADIUS)).max(), "<=", 0.0, 1e-6, "σ = |λ|^T, exact",
          "the linear unit's singular values are all |λ|^T, to {measured:.0e} a step"),
@@ -313,7 +316,7 @@ def _plot_times(ax, below, config: Config, result) -> None:
     """The largest and the median singular value by T; all of them by rank at the longest T."""
     depths, logs, last = result["depths"], result["logs"] / np.log(10), result["depths"][-1]
     for index, name in enumerate(CELLS):
-        plotting.measured(ax, depths, logs[index, :, :, 0], name, index, linestyle="-", linewidth=0.8)
+        plotting.measured(ax, depths, logs[index, :, :, 0], name, index)
         shown = np.unique(np.linspace(0, config.width - 1, 17).round().astype(int))
         plotting.measured(below, (shown + 0.5) / config.width, logs[index, :, -1][:, shown], name, index)
     norm = np.log10(result["norms"][1].mean())
@@ -350,7 +353,7 @@ def _plot_tied(ax, config: Config, result) -> None:
     """Rates by rank of one matrix many times, and of fresh ones."""
     n, steps = config.width, result["depths"][-1]
     ranks = (np.arange(n) + 0.5) / n
-    plotting.theory(ax, ranks, _newman(n), "Newman's exponents", 0)
+    plotting.theory(ax, ranks, gaussian_product_exponents(n, 1.0), "Newman's exponents", 0)
     for index, (name, row) in enumerate((("untied", -1), ("tied", -2))):
         shown = slice(None, None, max(1, n // 16))
         plotting.measured(ax, ranks[shown], result["logs"][row, :, -1][:, shown] / steps, f"measured, {name}", index)
