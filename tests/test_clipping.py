@@ -240,6 +240,14 @@ EXTREMES = {  # what float32 does with it, by case of the table; the entries of 
 }
 
 
+# optax guards the division by adding 1e-6, whose reciprocal overflows float16
+WORSE = {
+    ("zero", "float16"): {"normalize_by_update_norm": "all NaN"},
+    ("tiny", "float16"): {"normalize_by_update_norm": "inf"},
+}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("extreme", EXTREMES)
 def test_narrow_types_break_where_float32_does(monkeypatch, extreme, dtype):
@@ -248,7 +256,8 @@ def test_narrow_types_break_where_float32_does(monkeypatch, extreme, dtype):
     gradient = {"kernel": jnp.full((2, 2), first, dtype), "bias": jnp.full(2, second, dtype)}
     monkeypatch.setitem(CASES, "narrow", lambda: gradient)
     words = {name: (response(name, "narrow"), response(name, case)) for name in CLIPPERS}
-    assert {name: pair for name, pair in words.items() if pair[0] != pair[1]} == {}
+    others = {name: narrow for name, (narrow, wide) in words.items() if narrow != wide}
+    assert others == WORSE.get((extreme, dtype), {})
 
 
 def test_stock_clipping_returns_zeros_exactly_from_where_the_square_of_the_norm_overflows():
