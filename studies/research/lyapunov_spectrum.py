@@ -13,7 +13,8 @@ the share of growing directions, the entropy rate (sum of the positive exponents
 surely vanishes below 1 (Pascanu et al. 2013), but above 1 it need not explode: here are weights whose largest singular
 value is 1.8 and whose gradients vanish.
 
-Half the directions of a ReLU network die. In continuous time, ẋ = -x + W tanh x, far fewer grow (Clark 2026).
+Half the directions of a ReLU network die. In continuous time, ẋ = -x + W tanh x, far fewer grow (Clark 2026), and the
+spectrum is the same seen from either end. A linear recurrent network follows the eigenvalues of its weights alone.
 A gate that stands open keeps the gradient of a recurrent network near 1 (Chen et al. 2018); and the longer a memory,
 the more sensitive it is to its parameter, though no gradient explodes (Zucchet and Orvieto 2024). Controls: the network
 below its bound, and orthogonal weights without activation, exponents 0.
@@ -75,7 +76,7 @@ def _flow(w, time, h):
 class Config:
     """What the study is run with."""
 
-    width: int = 160
+    width: int = 200
     """Units: not 256, for each step orthonormalizes as many directions; theory misses by about 1 / width."""
     steps: int = 500
     """Layers or time steps measured."""
@@ -93,17 +94,19 @@ class Config:
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(width=120, steps=150, small_steps=2000, continuous_width=160, seeds=3), "full": Config()}
+PRESETS = {"quick": Config(width=140, steps=150, small_steps=2000, continuous_width=160, seeds=4), "full": Config()}
 KINDS = ("feed-forward", "recurrent")
+COUNTED = "share of growing directions", "entropy rate", "dimension"
 PLANTS = {  # weights of 1.5 times the stated gain everywhere; half of the larger network cut off, and a wrong bound
     "gain": (
         "gaussian product", *(f"spectrum: {kind}, g = {gain:g}" for kind in KINDS for gain in GAINS),
         *(f"largest: recurrent, g = {gain:g}" for gain in GAINS[1:]), "vanishes above the bound",
         "orthogonal control", "spectrum: relu", "largest: recurrent, g = 1.5",
-        "continuous: largest",
+        "continuous: largest", "linear: spectral radius",
     ),
-    "cut": ("share of growing directions", "entropy rate", "dimension", "size does not matter", "bound of Pascanu",
-            "gate", "memory", "continuous: share", "continuous: dimension"),
+    "cut": (*(f"{name}{gain}" for name in COUNTED for gain in ("", ", g = 5")), "size does not matter",
+            "bound of Pascanu", "gate", "memory", "continuous: share", "continuous: dimension",
+            "continuous: symmetric"),
 }  # fmt: skip
 
 
@@ -117,7 +120,9 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     }
     half = [_spectrum(key, "recurrent", 3.0 * factor, n // 2, config.steps) for key in keys]
     if config.plant == "cut":
-        found["recurrent"][1] = np.array([_spectrum(key, "recurrent", 3.0, n, config.steps, True) for key in keys])
+        for row in (1, 2):
+            cut = [_spectrum(key, "recurrent", GAINS[row], n, config.steps, True) for key in keys]
+            found["recurrent"][row] = np.array(cut)
     small = _product(keys[0], factor, config.small_width, config.small_steps)
     share = 0.3 if config.plant == "cut" else 1.0
     quiet = np.array([_below(key, SUBCRITICAL * factor, n, config.steps, share) for key in keys])
@@ -142,7 +147,9 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         "orthogonal": np.asarray(_orthogonal(keys[0], factor, n)),
         "theory": np.stack([isometry.lyapunov_spectrum("tanh", gain, 0.0, fractions) for gain in GAINS]),
         "largest": np.array([recurrent.recurrent_exponent("tanh", gain, 0.0) for gain in GAINS]),
-        "chaos": np.array(recurrent.chaos("tanh", 3.0, 0.0)),
+        "chaos": np.array([recurrent.chaos("tanh", gain, 0.0) for gain in GAINS[1:]]),
+        "linear": np.array([_linear(key, SUBCRITICAL, factor, n, config.steps) for key in keys]),
+        "flow": _flow_spectrum(keys[0], 3.0, time, n, config.steps),
     }
 
 
@@ -162,20 +169,34 @@ def _growths(key, kind: str, gain, width: int, steps: int, kept):
     return log_growths(layers, x, count)[TRANSIENT:]
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _flow_growths(key, gain, time, width: int, steps: int):
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _flow_growths(key, gain, time, width: int, steps: int, count: int):
     start, above = jax.random.split(key)
     w, x = gain / math.sqrt(width) * jax.random.normal(above, (width, width)), jax.random.normal(start, (width,))
     x = jax.lax.fori_loop(0, 4 * TRANSIENT, lambda _, h: _flow(w, time, h), x)
-    return log_growths([unroll(lambda h, u: _flow(w, time, h), jnp.zeros((steps, 1)))], x, width // 8)[TRANSIENT:]
+    return log_growths([unroll(lambda h, u: _flow(w, time, h), jnp.zeros((steps, 1)))], x, count)[TRANSIENT:]
 
 
 def _continuous(key, gain: float, time: float, width: int, steps: int) -> np.ndarray:
     """Largest exponent, share of growing directions and dimension over N of a network in continuous time."""
-    growths = np.asarray(_flow_growths(key, gain, time, width, steps), np.float64)
+    growths = np.asarray(_flow_growths(key, gain, time, width, steps, width // 8), np.float64)
     exponents = -np.sort(-growths.mean(axis=0)) / (time * INNER)
     share, _, dimension = _counts(exponents) * len(exponents) / width
     return np.array([exponents[0], share, dimension])
+
+
+def _flow_spectrum(key, gain: float, time: float, width: int, steps: int) -> np.ndarray:
+    """All exponents of a network in continuous time, descending, over a time step."""
+    growths = np.asarray(_flow_growths(key, gain, time, width, steps, width), np.float64)
+    return -np.sort(-growths.mean(axis=0)) / (time * INNER)
+
+
+def _linear(key, gain: float, factor: float, width: int, steps: int) -> tuple[float, float]:
+    """Growth a step of the gradient through h ← h W of a linear recurrent network, and ln of W's spectral radius."""
+    w = gain / math.sqrt(width) * jax.random.normal(jax.random.split(key)[1], (width, width))
+    layers = [unroll(lambda h, u: _linear_layer(factor * w, h), jnp.zeros((steps + TRANSIENT, 1)))]
+    growth = np.asarray(log_growths(layers, jnp.ones(width), 1))[TRANSIENT:].mean()
+    return float(growth), float(np.log(np.abs(np.linalg.eigvals(np.asarray(w, np.float64))).max()))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
@@ -234,6 +255,11 @@ def _below(key, gain: float, width: int, steps: int, share: float) -> tuple[floa
     return top, float(np.asarray(growths).mean(axis=0).max()), recurrent.log_gradient_bound("tanh", top, 1)
 
 
+def _lopsided(exponents: np.ndarray) -> float:
+    """How far the spectrum is from symmetric about its mean, root-mean-square."""
+    return float(np.std(exponents + exponents[::-1])) / 2
+
+
 def _counts(exponents: np.ndarray) -> np.ndarray:
     """Share of growing directions, entropy rate, and attractor dimension, all over N, of a descending spectrum."""
     sums, n = np.cumsum(exponents), len(exponents)
@@ -268,9 +294,6 @@ def _recurrent_claims(config: Config, result: dict[str, np.ndarray]) -> list[Cla
     smaller = np.median([_counts(s) for s in result["half"]], axis=0)
     largest, error = np.median(spectra[..., 0], axis=1), 4 * np.std(spectra[..., 0], axis=1, ddof=1) / config.seeds**0.5
     singular, growth, bound = result["subcritical"].T
-    names = "share of growing directions", "entropy rate", "dimension"
-    spread = 4 * np.std([_counts(s) for s in spectra[1]], axis=0, ddof=1) / math.sqrt(config.seeds)
-    slacks = spread + np.array([2, 1, 3]) / config.width  # theory misses by about that many directions, or their nats
     rows = [
         Claim(
             f"largest: recurrent, g = {gain:g}",
@@ -282,10 +305,15 @@ def _recurrent_claims(config: Config, result: dict[str, np.ndarray]) -> list[Cla
         )
         for gain, value, theory, noise in zip(GAINS, largest, result["largest"], error, strict=True)
     ][1:]  # at g = 1.5, near the transition, small networks often end in a fixed point or a cycle
-    rows += [
-        Claim(name, value, theory, slack, theirs, statement=f"recurrent, g = 3: {name} {{measured:.3f}} a unit")
-        for name, value, theory, slack in zip(names, counts, result["chaos"], slacks, strict=True)
-    ]
+    for gain, suffix, found, chaos in zip(GAINS[1:], ("", ", g = 5"), spectra[1:], result["chaos"], strict=True):
+        counted = np.array([_counts(s) for s in found])
+        spread = 4 * np.std(counted, axis=0, ddof=1) / math.sqrt(config.seeds)
+        slacks = spread + np.array([2, 1, 3]) / config.width  # theory misses by so many directions, or their nats
+        rows += [
+            Claim(name + suffix, value, theory, slack, theirs,
+                  statement=f"recurrent, g = {gain:g}: {name} {{measured:.3f}} a unit")
+            for name, value, theory, slack in zip(COUNTED, np.median(counted, axis=0), chaos, slacks, strict=True)
+        ]  # fmt: skip
     return [
         *rows,
         *_other_claims(config, result),
@@ -310,7 +338,10 @@ def _other_claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     n, clark, wide = config.width, "Clark 2026, continuous time, g = 3", config.continuous_width
     rms = math.sqrt(np.mean((result["relu"].mean(axis=0) - result["relu_theory"]) ** 2))
     largest, share, dimension = result["continuous"].T
-    ours = "gradjax.theory.recurrent"
+    ours, theirs = "gradjax.theory.recurrent", "Engelken et al. 2023, arXiv:2006.02427"
+    flow = result["flow"] - result["flow"].mean()
+    step = TIME / 2 * float(np.std(flow**2))  # what an Euler step leaves out: ln(1 + dt μ) / dt = μ - dt μ² / 2
+    radius = np.abs(np.subtract(*result["linear"].T)).max()
     ratio = np.log10(result["memory"][:, 1] / result["memory"][:, 0])
     expected = math.log10(recurrent.memory_sensitivity(MEMORIES[1]) / recurrent.memory_sensitivity(MEMORIES[0]))
     return [
@@ -324,6 +355,11 @@ def _other_claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
               "continuous time, g = 3: a share {measured:.4f} of the directions grows"),
         claim("continuous: dimension", dimension, 0.09, 0.0, clark,
               "continuous time, g = 3: the attractor's dimension is {measured:.3f} a unit", "<="),
+        Claim("continuous: symmetric", _lopsided(result["flow"]), 0.0, 6 / n + step, theirs,
+              statement="continuous time, g = 3: the spectrum from below is that from above, to {measured:.3f} (rms)"),
+        Claim("linear: spectral radius", radius, 0.0, math.log(n) / config.steps,
+              "what a start holds of the leading direction, about 1/n, is forgotten once",
+              statement="linear, recurrent: ln growth a step is ln of the spectral radius, to {measured:.4f}"),
         claim("gate", result["gate"], math.log(recurrent.gate_gain(*GATE)), 2 / n, ours,
               "minimalRNN, bias 4: the squared gradient changes by e^({measured:.4f}) a step"),
         claim("memory", ratio, expected, 4 * math.sqrt(2 * 2 / 2000) / math.log(10) / math.sqrt(config.seeds), ours,
