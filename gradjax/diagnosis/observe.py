@@ -57,10 +57,10 @@ def opening_of(logits: Array, axes: tuple[int, ...]) -> Array:
     """(3,): the mean of 1 − Σ p² over the rows of one softmax, its logits' deviation, its keys."""
     s = logits.astype(jnp.float32)
     usable = jnp.isfinite(s)
-    keys = jnp.sum(usable, axis=axes)
+    keys = jnp.sum(usable.astype(s.dtype), axis=axes)
     p = jax.nn.softmax(s, axis=axes)
     counted = keys > 1
-    rows = jnp.maximum(jnp.sum(counted), 1)
+    rows = jnp.maximum(jnp.sum(counted.astype(s.dtype)), 1)
     opening = jnp.sum(jnp.where(counted, 1 - jnp.sum(p * p, axis=axes), 0)) / rows
     variance = jnp.var(jnp.where(usable, s, 0), axis=axes, where=usable)
     spread = jnp.sqrt(jnp.sum(jnp.where(counted, variance, 0)) / rows)

@@ -11,15 +11,16 @@ deviations of what chance does at this width (5/n a layer, Hanin and Nica 2019).
 Prediction: of networks with one fault each, its kind, its layer and its strength drawn by seed, at least 95 of 100 get
 the right cause at the right layer; of healthy ones, those included that look ill (zero heads, Fixup and ReZero at step
 0, Pre-LN at deviation 0.02, networks trained to convergence), at most 1 in 100 raises an alarm; and every remedy that
-can be applied leaves a network of which nothing is found. The control is the healthy half. The thresholds were fixed on
-another seed (1000) than the score's.
+can be applied leaves a network of which nothing is found. The control is the healthy half. A first score, of seed 0,
+missed (97 % right, 2.4 % false alarms): the judges of saturation and of the learning rate were mended, and the healthy
+Adam's batches made fresh ones, on seed 2000; this is the score of another seed.
 
 Predict: which is harder to tell, a network that is ill or one that only looks it?
 
 Look: of the broken ones {right:.1%} are told right; of the healthy ones {false alarms:.1%} raise an alarm.
 
-Here: 32 kinds of fault in fully connected, residual, normalized and transformer networks and in training steps with
-token ids, dictionaries and an optimizer; 20 kinds of healthy ones.
+Here: 36 kinds of fault in fully connected, convolutional, recurrent, residual, normalized and transformer networks and
+in training steps with token ids, dictionaries and an optimizer; 23 kinds of healthy ones.
 
 Reference: Schoenholz, Gilmer, Ganguli, Sohl-Dickstein (2017), arXiv:1611.01232; Hanin and Nica (2019),
 arXiv:1812.05994.
@@ -35,6 +36,7 @@ from gradjax.diagnosis.corpus import FAULTS, HEALTHY, Patient, draw
 from gradjax.study import Claim, plotting, progress
 
 ORDER = 30
+SCORED = 4000  # thresholds were fixed on seeds 1000 and 2000, and 0 was a first try
 NAMES = tuple(CAUSES)
 CHEAP_FAULTS = ("relu weights too large", "relu weights too small", "one layer too large", "one layer too small")
 CHEAP_HEALTHY = ("relu he", "relu zero head")  # all of one program
@@ -45,14 +47,14 @@ GALLERY = ("relu weights too large", "relu weights too small", "one layer too la
 class Config:
     """What the study is run with."""
 
-    faults: int = 224
+    faults: int = 216
     """Broken networks, the kinds in turn."""
-    healthy: int = 220
+    healthy: int = 207
     """Healthy networks, the kinds in turn."""
     all_kinds: bool = True
     """Every kind; otherwise a few that share one compiled program."""
     seed: int = 0
-    """Of kinds, layers, strengths and weights; the thresholds were fixed on seed 1000."""
+    """Of kinds, layers, strengths and weights, counted from SCORED."""
     plant: str = ""
     """A deliberate fault, for tests: see PLANTS."""
 
@@ -68,8 +70,8 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     """What was found of each patient, whether it was right, and what was left after the remedy."""
     exchanged = config.plant == "exchanged"
     ill, well = (_chosen(table, cheap, config) for table, cheap in ((FAULTS, CHEAP_FAULTS), (HEALTHY, CHEAP_HEALTHY)))
-    patients = draw(ill, config.faults, config.seed)
-    others = draw(well, config.healthy, config.seed)
+    patients = draw(ill, config.faults, SCORED + config.seed)
+    others = draw(well, config.healthy, SCORED + config.seed)
     if exchanged:
         patients, others = _disguised(others, patients), _disguised(patients, others)
     kinds, sound = tuple(ill), tuple(well)
