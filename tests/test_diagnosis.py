@@ -10,7 +10,7 @@ from gradjax.diagnosis import CAUSES, diagnose
 from gradjax.diagnosis.corpus import FAULTS, HEALTHY
 from gradjax.networks import deep, mlp
 
-LAYER_FAULTS = ("relu weights too large", "dead ReLU", "sqrt in a where")
+LAYER_FAULTS = ("relu weights too large", "dead ReLU")
 SLOW_FAULTS = tuple(kind for kind in FAULTS if kind not in LAYER_FAULTS)
 QUICK_HEALTHY = ("relu zero head",)
 
