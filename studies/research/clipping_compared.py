@@ -24,7 +24,8 @@ Predict: which of eighteen clips trains the deep exploding network, and which th
 Look: every fixed bound keeps the exploding network from NaN, but leaves it at least {survival is not learning:.2f} of
 accuracy behind the healthy one, clipped alike. The vanishing network stays at guessing behind every bound;
 only the sign of the gradient, which lengthens it where it is short, learns something there. On float16 gradients the
-stock clip returned zeros at {float16: stock is frozen:.0%} of the steps.
+stock clip returned zeros at {float16: stock is frozen:.0%} of the steps, from step
+{float16: from the first step:.0f} on.
 
 Reference: Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063; what optax does was measured with the version recorded.
 """
@@ -33,7 +34,6 @@ import dataclasses
 import functools
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -118,7 +118,8 @@ QUICK = (
 PRESETS = {"quick": Config(clips=QUICK, thresholds=(1,)), "full": Config()}
 PLANTS = {  # clips that let everything through, or clip entries at 1e-4 as well; all networks healthy, or vanishing
     "idle_clips": ("clipped: no NaN", "exploding: a clip helps", "direction: turned", "stock: frozen depth",
-                   "float16: stock is frozen", "examples: a clip helps"),
+                   "float16: stock is frozen", "float16: from the first step",
+                   "examples: a clip helps"),
     "tiny_entries": ("direction: kept", "healthy: no cost", "float16: safe trains"),
     "all_healthy": ("unclipped: NaN", "vanishing: no help", "survival is not learning", "following: no help"),
     "all_vanishing": ("healthy: trains",),
@@ -128,21 +129,13 @@ PLANTS = {  # clips that let everything through, or clip entries at 1e-4 as well
 def compute(config: Config) -> dict[str, np.ndarray]:
     """Every training, axes (clip, threshold, rate, situation, seed); the steep networks by depth; the responses."""
     data = digits(seed=config.seed, dtype=jnp.float32)
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    settings = dataclasses.replace(config, seed=0)  # what the one program depends on
-    networks, known = _networks(config, keys), (data.train_x, data.train_y, data.test_x, data.test_y)
-
-    def run(clip: int) -> dict[str, np.ndarray]:
-        return jax.device_get(_train_all(settings, clip, _points(config, config.clips[clip]), networks, keys, known))
-
-    runs = [run(0)]  # which compiles the program for all
-    with ThreadPoolExecutor(2) as pool:
-        runs += pool.map(run, range(1, len(config.clips)))
-    found = {name: np.stack([one[name] for one in runs]) for name in runs[0]}
+    grid = {"point": range(len(_points(config)))}
+    trained = gradjax.study.sweep(functools.partial(_cell, config, data), grid, seed=config.seed, name="trainings")
+    found = {name: values.swapaxes(0, 1) for name, values in trained.items()}  # (clip, point, …)
     shape = (len(config.clips), *map(len, _axes(config)))
     result = {name: values[:, :-PROBED].reshape(*shape, *values.shape[2:]) for name, values in found.items()}
     result |= {f"steep_{name}": found[name][:, -PROBED:] for name in ("first_log_norm", "zeroed", "cosine")}
-    result["example_accuracy"] = jax.device_get(_train_examplewise(config, networks, keys, known))
+    result["example_accuracy"] = jax.device_get(_train_examplewise(config, data))
     return result | {"steep_depths": _steep_depths(config), "words": _words(config)}
 
 
@@ -150,12 +143,12 @@ def _axes(config: Config) -> tuple:
     return config.thresholds, config.rates, range(len(SITUATIONS)), range(config.seeds)
 
 
-def _points(config: Config, clip: str) -> tuple[jax.Array, ...]:
-    """Threshold, learning rate, σw, depth and seed of every training with one clip, the steep ones last."""
-    limits, situations = _thresholds(clip), _situations(config)
-    rows = [(limits[t], rate, *situations[s], seed) for t, rate, s, seed in itertools.product(*_axes(config))]
-    rows += [(limits[1], config.rates[-1], STEEP, depth, 0) for depth in _steep_depths(config)]
-    return tuple(jnp.asarray(column, jnp.float32) for column in zip(*rows, strict=True))
+def _points(config: Config) -> np.ndarray:
+    """Place among the thresholds, learning rate, σw, depth and seed of every training, the steep ones last."""
+    situations = _situations(config)
+    rows = [(t, rate, *situations[s], seed) for t, rate, s, seed in itertools.product(*_axes(config))]
+    rows += [(1, config.rates[-1], STEEP, depth, 0) for depth in _steep_depths(config)]
+    return np.array(rows, np.float32)
 
 
 def _steep_depths(config: Config) -> np.ndarray:
@@ -173,10 +166,11 @@ def _situations(config: Config) -> np.ndarray:
     return np.array([[same or std, round(part * config.depth)] for std, part in SITUATIONS.values()])
 
 
-def _networks(config: Config, keys):
-    """Networks of orthogonal weights, biases zero, along a leading axis; a mask cuts them to any smaller depth."""
+def _network(config: Config, seed):
+    """The key of this network and its batches, and its orthogonal weights, biases zero; a mask cuts it."""
+    key = jax.random.fold_in(jax.random.key(config.seed), seed)
     sizes = [64, *[config.width] * (config.depth - 1), 10]
-    return jax.vmap(lambda key: mlp(key, sizes, "relu", scaled_orthogonal(1.0)))(keys)
+    return key, mlp(key, sizes, "relu", scaled_orthogonal(1.0))
 
 
 def _cut(layers, weight_std, depth) -> list:
@@ -207,51 +201,62 @@ def _cast(dtype) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(lambda leaf: leaf.astype(dtype), updates))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _train_all(settings: Config, clip, points, networks, keys, known):
-    """Every training with the clip of this index, along one axis: one program for all clips."""
+def _cell(config: Config, data, key, point):
+    """One network trained behind every clip, along one axis: one after the other, so that only the acting one is run.
 
-    def one(threshold, rate, weight_std, depth, seed):
-        seed = seed.astype(jnp.int32)
-        layers = _cut(jax.tree.map(lambda leaf: leaf[seed], networks), weight_std, depth)
-        clipper = observe(one_of([_clip(settings, name, threshold) for name in settings.clips], clip))
+    The sweep's key is of the cell alone: here every clip and rate meets the same networks and batches.
+    """
+    place, rate, weight_std, depth, seed = jnp.asarray(_points(config))[point]
+    key, layers = _network(config, seed.astype(jnp.int32))
+    layers = _cut(layers, weight_std, depth)
+    thresholds = jnp.asarray([_thresholds(name) for name in config.clips], jnp.float32)[:, place.astype(jnp.int32)]
+    options = {"steps": config.steps, "batch_size": config.batch, "key": key}
+
+    def one(given):
+        clip, threshold = given
+        clipper = observe(one_of([_clip(config, name, threshold) for name in config.clips], clip))
         optimizer = optax.chain(clipper, optax.sgd(rate, momentum=0.9))
-        options = {"steps": settings.steps, "batch_size": settings.batch, "key": keys[seed]}
-        run = train(layers, cross_entropy, optimizer, known[:2], **options)
-        seen, loss = run.opt_state[0], run.trace.loss
-        smooth = jnp.convolve(loss, jnp.full(10, 0.1, loss.dtype), mode="valid")
-        reached = smooth < TARGET
-        return {
-            "loss": loss,
-            "final_loss": jnp.where(jnp.isfinite(smooth[-1]), smooth[-1], jnp.inf),
-            "steps_to_target": jnp.where(reached.any(), 9 + jnp.argmax(reached), settings.steps),
-            "test_accuracy": accuracy(predict(run.layers, known[2]), known[3]),
-            "first_log_norm": run.trace.log_global_norm[0],
-            "first_nonfinite": run.trace.first_nonfinite,
-            "fraction_clipped": seen.fraction_changed,
-            "cosine": seen.mean_cosine,
-            "zeroed": seen.zeroed,
-        }
+        return _outcome(config, data, train(layers, cross_entropy, optimizer, data[:2], **options))
 
-    return jax.vmap(one)(*points)
+    return jax.lax.map(one, (jnp.arange(len(config.clips)), thresholds))
+
+
+def _outcome(config: Config, data, run) -> dict[str, jax.Array]:
+    """What is kept of one training."""
+    seen, loss = run.opt_state[0], run.trace.loss
+    smooth = jnp.convolve(loss, jnp.full(10, 0.1, loss.dtype), mode="valid")
+    reached = smooth < TARGET
+    return {
+        "loss": loss,
+        "final_loss": jnp.where(jnp.isfinite(smooth[-1]), smooth[-1], jnp.inf),
+        "steps_to_target": jnp.where(reached.any(), 9 + jnp.argmax(reached), config.steps),
+        "test_accuracy": accuracy(predict(run.layers, data.test_x), data.test_y),
+        "first_log_norm": run.trace.log_global_norm[0],
+        "first_nonfinite": run.trace.first_nonfinite,
+        "fraction_clipped": seen.fraction_changed,
+        "cosine": seen.mean_cosine,
+        "zeroed": seen.zeroed,
+        "first_zeroed": seen.first_zeroed,
+    }
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _train_examplewise(config: Config, networks, keys, known):
+def _train_examplewise(config: Config, data):
     """Test accuracy behind clips of single examples, (clip, healthy or exploding, seed): shallow, the highest rate."""
 
-    def one(clip, weight_std, layers, key):
+    def one(clip, weight_std, seed):
+        key, layers = _network(config, seed)
         threshold = 1e30 if config.plant == "idle_clips" else CLIPPERS[clip].default
         mean = optax.scale(1 / config.batch)  # these clips return the sum over the examples
         optimizer = optax.chain(CLIPPERS[clip](threshold), mean, optax.sgd(config.rates[-1], momentum=0.9))
         options = {"steps": config.steps, "batch_size": config.batch, "key": key, "per_example": True}
         shallow = _cut(layers, weight_std, config.depth // 2)
-        run = train(shallow, cross_entropy, optimizer, known[:2], **options)
-        return accuracy(predict(run.layers, known[2]), known[3])
+        run = train(shallow, cross_entropy, optimizer, data[:2], **options)
+        return accuracy(predict(run.layers, data.test_x), data.test_y)
 
     stds = jnp.asarray(_situations(config)[[0, 2], 0], jnp.float32)
     grids = [
-        jax.vmap(jax.vmap(functools.partial(one, clip), (None, 0, 0)), (0, None, None))(stds, networks, keys)
+        jax.vmap(jax.vmap(functools.partial(one, clip), (None, 0)), (0, None))(stds, jnp.arange(config.seeds))
         for clip in (EXAMPLEWISE if set(ALL) <= set(config.clips) else EXAMPLEWISE[:1])
     ]
     return jnp.stack(grids)
@@ -300,7 +305,9 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     ]
     straight = [index(name) for name in ("global_norm", "optax_global_norm") if name in config.clips]
     stock = result["steep_zeroed"][index("optax_global_norm")] > 0
-    frozen = result["zeroed"][index("optax_global_norm" + HALF)][:, :, situation("exploding")] / config.steps
+    half_stock = index("optax_global_norm" + HALF)
+    frozen = result["zeroed"][half_stock][:, :, situation("exploding")] / config.steps
+    since = result["first_zeroed"][half_stock][:, :, situation("exploding")]  # −1: never
     healthy, exploding, vanishing = (situation(name) for name in ("healthy", "exploding", "vanishing"))
     survived = mean[:, healthy] - mean[:, exploding] - 2 * np.hypot(error[:, healthy], error[:, exploding])
     rows = [
@@ -330,6 +337,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "the stock clip returns zeros from depth {measured:.0f} on; theory has the overflow at {expected:.1f}"),
         ("float16: stock is frozen", frozen.mean(), ">=", 1.0, 0.0,
          "on float16 gradients it returns zeros at {measured:.0%} of the deep exploding network's steps"),
+        ("float16: from the first step", np.where(since < 0, config.steps, since).max(), "<=", 0.0, 0.0,
+         "there its updates are zero from step {measured:.0f} on"),
         ("float16: safe trains", half[0][2] - 2 * half[1][2], ">=", 0.5, 0.0,
          "on float16 gradients the safe clip trains the shallow exploding network, to at least {measured:.2f}"),
     ]  # fmt: skip
@@ -362,12 +371,17 @@ def _plot_table(ax, config: Config, result) -> None:
         words = f"{value:.2f} ± {error[clip, column]:.2f}, cos {cosine:.2f}"
         whole = result["first_nonfinite"][clip, :, :, column] >= config.steps
         words += f"\nacts {acts[whole].mean():.0%}, " if whole.any() else "\nNaN, "
-        words += f"{steps.min():.0f} steps" if steps.min() < config.steps else "never"
+        zeroed = result["first_zeroed"][clip, :, :, column]
+        never = f"zeros from step {zeroed[zeroed >= 0].min():.0f}" if (zeroed >= 0).any() else "never"
+        words += f"{steps.min():.0f} steps" if steps.min() < config.steps else never
         colour = "white" if value < 0.5 else "black"
         ax.text(column, clip, words, ha="center", va="center", color=colour, fontsize=6)
     ax.set(xticks=range(len(SITUATIONS)), xticklabels=[name.replace(", ", ",\n") for name in SITUATIONS])
     ax.set(yticks=range(len(config.clips)), yticklabels=[_said(name) for name in config.clips])
-    ax.set_title("Test accuracy; mean cosine of gradient and update; part of steps changed; fewest steps to loss 1")
+    ax.set_title(
+        "Test accuracy; mean cosine of gradient and update; part of steps changed; fewest steps to\n"
+        "loss 1; first step at which a finite gradient was answered by zeros"
+    )
     ax.grid(False)
 
 
