@@ -147,10 +147,15 @@ def _descents(config: Config) -> dict[str, np.ndarray]:
     starts = np.stack(
         [before - away * (config.plant == "no_wall"), before - away * (config.plant != "wall_in_control")]
     )
-    limits = jnp.array([1e9, 1e9 if config.plant == "idle_clip" else THRESHOLD])
-    over_all = jax.vmap(jax.vmap(jax.vmap(_descent, (None, 0, None)), (0, None, None)), (None, 0, None))
-    paths = jax.jit(over_all, static_argnums=2)(limits, jnp.asarray(starts), config.steps)
-    return {"paths": np.asarray(paths), "errors": np.asarray(jax.vmap(jax.vmap(jax.vmap(_error)))(paths[..., -1, :]))}
+    limits = np.array([1e9, 1e9 if config.plant == "idle_clip" else THRESHOLD])
+
+    def cell(_, place, clip, start):
+        path = _descent(jnp.asarray(limits)[clip], jnp.asarray(starts)[place, start], config.steps)
+        return {"paths": path, "errors": _error(path[-1])}
+
+    return gradjax.study.sweep(
+        cell, {"place": [0, 1], "clip": [0, 1], "start": range(config.seeds)}, seed=config.seed, lanes=80
+    )
 
 
 def _error(theta):
