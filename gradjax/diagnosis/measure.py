@@ -65,8 +65,9 @@ def measure(loss: Callable, entries, x, units: list[Unit | None], *, examples: i
 
 
 def _plan(unit: Unit | None, form: bool) -> Plan:
-    matrix = unit is not None and unit.kind in ("dense", "transposed")
-    return Plan(unit.kernel if matrix else None, matrix and unit.kind == "transposed", form)
+    if unit is None or unit.kind not in ("dense", "transposed"):
+        return Plan(None, False, form)
+    return Plan(unit.kernel, unit.kind == "transposed", form)
 
 
 def _rows(entries, columns: list) -> np.ndarray:
@@ -153,7 +154,7 @@ def _saturated(plan: Plan, layer, h, v, t) -> dict:
         return {}
     if v.shape != t.shape:
         return {}
-    return {"saturated": jnp.mean((jnp.abs(t) < FLAT * jnp.abs(v)).astype(jnp.float32))}
+    return {"saturated": jnp.mean((jnp.abs(t) < FLAT * jnp.abs(v).astype(t.dtype)).astype(jnp.float32))}
 
 
 def _half_log_size(tree) -> float:

@@ -66,8 +66,8 @@ def layer_imbalance(case: Case) -> Finding | str | None:
 def saturation(case: Case) -> Finding | str | None:
     """Units held where their activation is flat by their biases: E φ'² is lost, layer by layer."""
     # the biases of a cell are not all that enters beside its state
-    dense = [d for d in case.recognized if d.unit.kind != "cell" and d.weight_std > 0 and not np.isnan(d.log_gain)]
-    dense = [d for d in dense if d.rows[-1] < len(case.places) - 1]
+    dense = [d for d in case.recognized if d.unit.kind != "cell" and 0 < d.weight_std < np.inf]
+    dense = [d for d in dense if d.log_gain < np.inf and d.rows[-1] < len(case.places) - 1]
     if not dense:
         return NO_DENSE
     slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'², which may round to -inf

@@ -115,7 +115,9 @@ def _as_convolution(layer: Layer, h) -> Unit | None:
     kernel = int(np.argmax([jnp.size(p) * (jnp.ndim(p) > 2) for p in layer.parameters]))
     bias = 1 - kernel if len(ranks) == 2 else None
     meeting = bilinear.fan_in(layer, h, kernel, bias)
-    return meeting and Unit(kernel, bias, "convolution", meeting, _activation(layer, h, kernel, bias))
+    if not meeting:
+        return None
+    return Unit(kernel, bias, "convolution", meeting, _activation(layer, h, kernel, bias))
 
 
 def _as_cell(layer: Layer, h) -> Unit | None:
