@@ -10,7 +10,8 @@ hardly anything for a = 1/L. A tanh block's branch fades as the stream grows, an
 gradient of the stream is unchanged at any depth, exactly, and only the last layers or scalars have a gradient. With
 batch-norm in the branch block l carries 1/(l + 1) of the stream's variance. In transformers the place of the layer
 norm decides: behind the addition (Post-LN) the gradient of the last layer is the same at every depth, in front of the
-branch (Pre-LN) it falls like 1/√L; DeepNorm weighs the skip up. It is quoted that Post-LN's gradient decays as
+branch (Pre-LN) it falls like 1/√L; DeepNorm weighs the skip up, and GPT-2 scales the last weights of its 2 L branches
+by 1/√(2L), so that what they add together does not depend on L. It is quoted that Post-LN's gradient decays as
 (2/3)^((L-l)/2): it is tested here. In a Post-LN network tokens become alike, and then queries and keys have no
 gradient (rank collapse); a skip of √L keeps them apart at any depth. Control: branches of zero.
 
@@ -105,7 +106,12 @@ class Design:
         """Scale, weights and last as numbers at this depth."""
         deep = deepnorm_constants(depth, 0)
         named = {"1/√L": stable_branch_scale(depth), "1/L": 1 / depth, "L^-1/2": fixup_branch_scale(depth, 2)}
-        named |= {"√L": math.sqrt(depth), "α": deep.encoder_alpha, "β": deep.encoder_beta}
+        named |= {
+            "1/√(2L)": stable_branch_scale(2 * depth),
+            "√L": math.sqrt(depth),
+            "α": deep.encoder_alpha,
+            "β": deep.encoder_beta,
+        }
         scale, weights = (named[v] if isinstance(v, str) else v for v in (self.scale, self.weights))
         return scale, weights, self.last
 
@@ -123,6 +129,7 @@ DESIGNS = {  # a line here adds a curve
         Design("Pre-LN", "pre"),
         Design("DeepNorm", "post", "α", "β"),
         Design("Post-LN, skip √L", "post", "√L"),
+        Design("Pre-LN, a = 1/√(2L)", "pre", "1/√(2L)"),
     )
 }
 AT = {name: index for index, name in enumerate(DESIGNS)}
@@ -156,7 +163,7 @@ PLANTS = {  # branches 1.5 times as strong as stated, none zero; Post-LN and Pre
     "constants": (
         "Post-LN: factor of a block", "Fixup: first step by depth", "DeepNorm: first step by depth",
         "batch-norm: share of the branch", "queries: skip √L", "layer norm: Jacobian", "Post-LN: length",
-        "Fixup: no step",
+        "Fixup: no step", "GPT-2: length by depth",
     ),
 }  # fmt: skip
 
@@ -302,6 +309,9 @@ def _transformers(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     length = result["lengths"][AT["Pre-LN"], -1][:, deep]
     ratio = np.exp(pre[-1, :, 0] - pre[-1, :, deep - 1])
     jacobian, total, unmoved = result["single"].T
+    scaled, pair = result["lengths"][AT["Pre-LN, a = 1/√(2L)"]], (shallow, deep)
+    gpt = np.log(np.stack([scaled[row, :, n] - scaled[row, :, 0] for row, n in zip((0, -1), pair, strict=True)], 1))
+    added = [transformer_signals(n, TOKENS, branch=(2 * n) ** -0.5).length[-1] - 1 for n in pair]
     finite = 5 / config.width
 
     def claim(name: str, samples, expected: float, slack: float, by: str, words: str, relation: str = "=") -> Claim:
@@ -320,6 +330,9 @@ def _transformers(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
               "Pre-LN: the first block's gradient is {measured:.2f} times the last one's", ">="),
         claim("Pre-LN: length", (length - 1) / deep, (law[-1] - 1) / deep, finite * law[-1] / deep, ours,
               "Pre-LN: the stream's mean square grows by {measured:.2f} a block"),
+        claim("GPT-2: length by depth", gpt[:, 1] - gpt[:, 0], math.log(added[1] / added[0]), 2 * finite, ours,
+              f"Pre-LN, last matrices times 1/√(2L): ln of what {deep} blocks add, less that of {shallow}, "
+              "is {measured:.2f}"),
         claim("Post-LN: length", total, 1.5, finite, source,
               "Post-LN: the sum of skip and branch, before its norm, has the mean square {measured:.3f}"),
         claim("layer norm: Jacobian", jacobian, 1.0, finite, source,
