@@ -40,12 +40,11 @@ SHATTERING = (
 
 NORMALIZATION = (
     Row("batch-norm multiplies the squared gradient by 1.21 a layer (ReLU)", "quoted from Yang et al. 2019", 1.21,
-        (B, "rate: relu, batch 256"), note="1.21 is the norm; its square grows by π/(π - 1) = 1.467"),
+        (B, "rate: relu, batch 128"), note="1.21 is the norm; its square grows by π/(π - 1) = 1.467"),
     Row("batch-norm multiplies the gradient norm by 1.21 a layer (ReLU)", "Yang et al. 2019", 1.21,
-        (B, "norm itself: relu, batch 256")),
+        (B, "norm itself: relu, batch 128")),
     Row("batch-norm, ReLU, batch 8: 1.788 a layer of the squared gradient", "Yang et al. 2019", 1.7882,
         (B, "rate: relu, batch 8")),
-    Row("batch-norm, ReLU, batch 16: 1.590 a layer", "Yang et al. 2019", 1.59, (B, "rate: relu, batch 16")),
     Row("batch-norm, the identity, batch 8: (B - 2)/(B - 3) = 1.2 a layer",
         "Yang et al. 2019", 1.2, (B, "rate: linear, batch 8")),
     Row("batch-norm hides the weights' scale: twice as wide, 1.493 a layer", "Yang et al. 2019", 1.4931,
@@ -59,10 +58,6 @@ NORMALIZATION = (
     Row("SELU at its own weights keeps gradients from exploding (ln growth 0 a layer)", "Klambauer et al. 2017", 0.0,
         (G, "slope: selu, σw = 1"), log=True, note="chi_1 = 1.0716: the norm grows by e^0.035 a layer"),
     Row("batch-norm, ReLU, batch 64: 1.493 a layer", "Yang et al. 2019", 1.4931, (B, "rate: relu, batch 64")),
-    Row("batch-norm, the identity, batch 16: 14/13 a layer",
-        "Yang et al. 2019", 14 / 13, (B, "rate: linear, batch 16")),
-    Row("batch-norm, the identity, batch 64: 62/61 a layer",
-        "Yang et al. 2019", 62 / 61, (B, "rate: linear, batch 64")),
 )  # fmt: skip
 
 RESIDUAL = (
@@ -75,6 +70,8 @@ RESIDUAL = (
         (R, "Pre-LN: last block by depth")),
     Row("Pre-LN: the stream's mean square grows by at most 3/2 a block", "Xiong et al. 2020", 1.5,
         (R, "Pre-LN: length"), relation="<="),
+    Row("GPT-2: weights of deviation 0.02/√(2L) keep what the branches add from growing with depth (ln of the ratio 0)",
+        "Radford et al. 2019", 0.0, (R, "GPT-2: length by depth"), log=True),
     Row("Pre-LN: early layers have the larger gradients", "Shleifer et al. 2021 (NormFormer)", 1.0,
         (R, "Pre-LN: first over last block"), relation=">="),
     Row("ReLU blocks with branches of full strength: the squared gradient grows like 2^L", "Yang and Schoenholz 2017",

@@ -9,7 +9,8 @@ from gradjax.study.ledger.rows import CONDITION, FAILS, HOLDS, UNTESTED, VERDICT
 from gradjax.study.ledger.table import ROWS
 
 LOWEST, HIGHEST = 1 / 16, 16.0  # ends of the figure's axis; what lies beyond stands at the end with its number
-STEP, LEFT, RIGHT, TOP = 20, 420, 900, 34  # of the figure, in pixels
+STEP, LEFT, RIGHT, TOP = 20, 490, 900, 34  # of the figure, in pixels
+LONGEST = 80  # letters of a claim beside its mark; the whole of it stands in the table, and under the pointer
 COLOURS = {HOLDS: "#0b5d3b", CONDITION: "#8a5a00", FAILS: "#9b1c1c", UNTESTED: "#4a5159"}
 COLUMNS = ("Published claim", "Source", "Published", "Theory", "Measured", "Verdict")
 
@@ -97,27 +98,45 @@ def _x(ratio: float) -> float:
 
 
 def _figure(entries: Sequence[Entry]) -> str:
-    """Measured over published, a row a claim: an inline SVG on a logarithmic axis."""
-    height = TOP + STEP * len(entries) + 10
-    parts = [
-        f'<svg viewBox="0 0 {RIGHT + 60} {height}" role="img" style="width:100%;height:auto;font:11px sans-serif" '
-        'aria-label="Measured over published for every row of the ledger, with its error, on a logarithmic axis">',
-        f'<text x="{LEFT}" y="12" fill="#1a1d21">measured / published (bounds: dashed; beyond: an arrow)</text>',
-    ]
+    """Measured over published, a row a claim: an inline SVG on a logarithmic axis, which each verdict begins anew."""
+    groups = [[e for e in entries if e.verdict == verdict] for verdict in VERDICTS]
+    parts, y = [], 0
+    for group in filter(None, groups):
+        below = y + TOP + STEP * len(group)
+        parts += _axis(group[0].verdict, y + TOP, below)
+        parts += [mark for index, entry in enumerate(group) for mark in _marks(entry, y + TOP + STEP * (index + 0.5))]
+        y = below + STEP
+    head = (
+        f'<svg viewBox="0 0 {RIGHT + 60} {y}" role="img" style="width:100%;height:auto;font:11px sans-serif" '
+        'aria-label="Measured over published for every row of the ledger, with its error, on a logarithmic axis">'
+    )
+    return "\n".join([head, *parts, "</svg>"])
+
+
+def _axis(verdict: str, top: int, below: int) -> list[str]:
+    """A verdict's heading, the ratios above its rows, and their lines through them."""
+    words = f"{verdict}: measured / published (bounds dashed; beyond: an arrow)"
+    parts = [f'<text x="{LEFT - 34}" y="{top - 8}" text-anchor="end" font-weight="bold" fill="#1a1d21">{words}</text>']
     for tick in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16):
         x, shade = _x(tick), "#1a1d21" if tick == 1 else "#d5dade"
         name = f"{tick:g}" if tick >= 1 else f"1/{round(1 / tick)}"
-        parts.append(f'<line x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{height - 6}" stroke="{shade}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{TOP - 8}" text-anchor="middle" fill="#4a5159">{name}</text>')
-    for index, entry in enumerate(entries):
-        parts += _marks(entry, TOP + STEP * index + STEP / 2)
-    return "\n".join([*parts, "</svg>"])
+        parts.append(f'<line x1="{x:.1f}" y1="{top - 4}" x2="{x:.1f}" y2="{below}" stroke="{shade}"/>')
+        parts += [
+            f'<text x="{x:.1f}" y="{y}" text-anchor="middle" fill="#4a5159">{name}</text>'
+            for y in (top - 8, below + 12)
+        ]
+    return parts
 
 
 def _marks(entry: Entry, y: float) -> list[str]:
     colour = COLOURS[entry.verdict]
-    claim = entry.row.claim if len(entry.row.claim) <= 64 else entry.row.claim[:62].rsplit(" ", 1)[0] + " …"
-    parts = [f'<text x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end" fill="{colour}">{html.escape(claim)}</text>']
+    whole = entry.row.claim
+    claim = whole if len(whole) <= LONGEST else whole[: LONGEST - 2].rsplit(" ", 1)[0] + " …"
+    label = f"{html.escape(claim)}<title>{html.escape(whole)}</title>"
+    parts = [
+        f'<line x1="{LEFT}" y1="{y:.1f}" x2="{RIGHT}" y2="{y:.1f}" stroke="#eef1f3"/>',
+        f'<text x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end" fill="{colour}">{label}</text>',
+    ]
     bound = entry.row.relation != "="
     middle, low, high = (1.0, 1.0, 1.0) if bound and not entry.row.published else entry.ratios
     dash = ' stroke-dasharray="2 2"' if bound else ""

@@ -9,6 +9,7 @@ J = "jacobian_spectrum_with_depth"
 L = "lyapunov_spectrum"
 T = "trainable_depth"
 W = "error_wall"
+X = "ten_thousand_layers"
 Z = "clipping_and_smoothness"
 
 ISOMETRY = (
@@ -42,6 +43,8 @@ ISOMETRY = (
         (D, "density: hard tanh, orthogonal, depth 64"), log=True),
     Row("delta-orthogonal convolutions keep every gradient's size", "Xiao et al. 2018", 0.0, (D, "convolutions"),
         log=True, digits=1e-6),
+    Row("a plain convolutional network of 10,000 layers trains (the loss falls by a fifth or more)", "Xiao et al. 2018",
+        0.2, (X, "loss: convolution"), relation=">="),
     Row("orthogonal tanh networks learn faster than Gaussian ones (here 64 layers: fewer steps)",
         "Pennington et al. 2017", 1.0, (T, "orthogonal: faster"), relation=">="),
 )  # fmt: skip
@@ -58,12 +61,26 @@ RECURRENT = (
         (L, "share of growing directions")),
     Row("recurrent tanh, g = 3: entropy rate 0.0252 a unit", "Engelken et al. 2023", 0.0252, (L, "entropy rate")),
     Row("recurrent tanh, g = 3: attractor dimension 0.288 a unit", "Engelken et al. 2023", 0.288, (L, "dimension")),
+    Row("recurrent tanh, g = 5: a share 0.133 of the directions grows", "Engelken et al. 2023", 0.133,
+        (L, "share of growing directions, g = 5")),
+    Row("recurrent tanh, g = 5: entropy rate 0.0391 a unit", "Engelken et al. 2023", 0.0391,
+        (L, "entropy rate, g = 5")),
+    Row("recurrent tanh, g = 5: attractor dimension 0.247 a unit", "Engelken et al. 2023", 0.247,
+        (L, "dimension, g = 5")),
+    Row("a recurrent network has the feed-forward one's spectrum (g = 5)", "Engelken et al. 2023", 0.0,
+        (L, "spectrum: recurrent, g = 5"), log=True),
+    Row("continuous time: the spectrum is the same from either end (rms difference 0)", "Engelken et al. 2023", 0.0,
+        (L, "continuous: symmetric"), log=True),
+    Row("a linear recurrent network's gradient follows the spectral radius (ln of the ratio a step 0)",
+        "Pascanu et al. 2013", 0.0, (L, "linear: spectral radius"), log=True),
     Row("chaos is extensive: half the units, the same dimension a unit", "Engelken et al. 2023", 0.0,
         (L, "size does not matter"), log=True),
     Row("gradients grow by at most ln(γ σ_max) a step", "Pascanu et al. 2013", 0.0, (L, "bound of Pascanu"), log=True,
         relation="<="),
     Row("σ_max > 1 is not enough to explode", "Pascanu et al. 2013", 0.0, (L, "vanishes above the bound"), log=True,
         relation="<="),
+    Row("the wall stands where x_0 is the unstable fixed point, b = x_0 - w σ(x_0) (distance 0)",
+        "derived from Pascanu et al. 2013", 0.0, (W, "wall: place"), log=True, relation="<=", digits=1e-9),
     Row("the error wall is not the bifurcation (distance above 0.04)", "Pascanu et al. 2013", 0.04,
         (W, "wall: no fold"),
         relation=">="),
