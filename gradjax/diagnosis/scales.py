@@ -73,9 +73,9 @@ def saturation(case: Case) -> Finding | str | None:
     slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'², which may round to -inf
     share = np.array([_largest(case.of("saturated")[list(d.rows)]) for d in dense])
     by_bias = np.array([d.bias_std > d.weight_std * _size_into(case, d.row) and d.bias_std > 1 for d in dense])
-    both = np.array([_is_flat_on_both_sides(d.unit.activation) for d in dense])  # on one alone a unit is dead
-    # of a convolution the share is not measured
-    flat = by_bias & both & (slopes < -1) & ((share > 0.5) | np.isnan(share))
+    # of a convolution the share is not measured; where φ is flat on one side alone a unit is dead
+    flat = by_bias & (slopes < -1) & ((share > 0.5) | np.isnan(share))
+    flat &= [bool(f and _is_flat_on_both_sides(d.unit.activation)) for f, d in zip(flat, dense, strict=True)]
     lost = -float(slopes[flat].sum())
     if lost <= case.limit([d.row for d in dense]):
         return None
