@@ -25,18 +25,44 @@ def test_an_entry_that_is_drowned_and_comes_back(power):
 
 
 def test_ordinary_digits_drown_it(x64):
-    """Inside a trace there is no host to ask; the value is given up there, not guessed."""
+    """Inside a trace there is no host to ask; nothing is guessed there."""
     traced = jax.jit(log_singular_values_with_error)(jnp.asarray([drowning(2.0**-100)]))
-    assert np.isinf(traced[1][2])
+    assert np.isinf(traced[1]).all()
 
 
 def test_prefixes_are_counted_in_the_caller_s_factors():
-    factors = [2 * np.eye(3), drowning(2.0**-100), 3 * np.eye(3), drowning(2.0**-200), np.eye(3)]
+    dense = 3 * np.eye(3) - 2.0  # three times a reflection
+    factors = [2 * np.eye(3), drowning(2.0**-100), dense, drowning(2.0**-200), np.eye(3)]
     values, errors = prefix_log_singular_values(factors, [5, 1, 2, 3])
     two, three = np.log(2), np.log(3)
     expected = [(3 + 6 - 100 + 6 - 200) * two + 3 * three, 3 * two, (3 - 94) * two, (3 - 94) * two + 3 * three]
     np.testing.assert_allclose(values.sum(axis=1), expected, rtol=1e-14)
     assert errors.max() < 1e-10
+
+
+def mixed_chains():
+    """Three sparse layers that mix scales: one factored after the other, two values are wrong with a small bound."""
+    rng = np.random.default_rng(0)
+    sparse = rng.standard_normal((40, 3, 6, 6)) * (rng.random((40, 3, 6, 6)) < 0.45)
+    return (sparse * np.where(rng.random((40, 3, 6, 6)) < 0.4, 2.0**-80, 1.0))[[28, 36, 0]]
+
+
+def test_layers_that_mix_scales_with_nothing_dense_between_are_taken_together(monkeypatch):
+    chains = mixed_chains()
+    values, errors = log_singular_values_with_error(chains)  # short: all three at once
+    assert np.isfinite(errors).all()
+    monkeypatch.setattr(exact, "SHORT_CHAIN", 0)
+    for most, share in ((16, 0.5), (2, 0.0)):  # where two are too many, what ordinary digits cannot hold is given up
+        monkeypatch.setattr(exact, "MOST_TOGETHER", most)
+        again, bounds = log_singular_values_with_error(chains)
+        known = np.isfinite(bounds) & (bounds > 0)
+        assert known.mean() >= share
+        assert (np.abs(again[known] - values[known]) <= (bounds + errors)[known]).all()
+
+
+def test_a_wanted_depth_between_them_gives_up_those_after_it():
+    errors = prefix_log_singular_values([drowning(2.0**-100), np.eye(3), drowning(2.0**-100)], [1, 2, 3])[1]
+    assert np.isfinite(errors).all(axis=1).tolist() == [True, False, False]
 
 
 def test_one_member_of_a_batch_may_need_it():
@@ -55,7 +81,8 @@ def test_a_wide_layer_and_pivots_outside_the_range_of_a_float():
 
 def test_the_three_factors_of_a_short_chain_are_its_product():
     layers = list(np.triu(np.random.default_rng(0).standard_normal((4, 7, 7)), 1))
-    right, middle, left = exact._three_factors(layers, ())
+    (right, middle, left), certain = exact._three_factors(layers, ())
+    assert certain
     product = np.eye(7).astype(object) * Fraction(1)
     for layer in layers:
         product = np.vectorize(Fraction, otypes=[object])(layer).dot(product)
@@ -73,4 +100,4 @@ def test_layers_scaled_by_row_and_column_are_left_to_ordinary_digits():
         * 10.0 ** rng.integers(-99, 99, (5, 6, 1))
         * 10.0 ** rng.integers(-99, 99, (5, 1, 6))
     )
-    assert exact.replaced(check_factors(scaled), (5,), np.full(5, 6)) is None
+    assert exact.stretches(check_factors(scaled), (5,)) == exact.Found([], cut=5)

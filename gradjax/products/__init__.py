@@ -21,9 +21,10 @@ the factors' entries does, and beside that by 4 n eps for each nat of spread, 0.
 typically by a three-hundredth of that.
 
 Inside a trace there is no host to ask: triangular chains lose digits there (1.5e-7 at width 16 and depth 1000; in
-float32 up to 3 nats), within their bounds; and a layer that mixes entries of 1e200, 1 and 1e-200 may there lose a pivot
-that no jitter moves, so that values are wrong with a small bound. The host takes 1 s for such a layer of width 64, and
-gives the rest to elimination where it would take minutes.
+float32 up to 3 nats), within their bounds. Eliminating a layer that mixes entries of 1e200, 1 and 1e-200 may lose a
+pivot that no jitter moves: from such a layer on every bound is infinite there, as it is on the host where exact digits
+would take minutes (they take 1 s for such a layer of width 64), where no number of digits makes a pivot certain, and
+past a wanted depth that parts such layers with nothing dense between them. `log_singular_values` alone flags nothing.
 
 Not known: entries below the smallest normal number count as zero. Derivatives of layers whose rows span d decades are
 right to about 10^d rounding units. Where singular values coincide within ten tolerances they share the mean

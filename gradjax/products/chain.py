@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from gradjax.products import blocks, doubled, pivoted, wide
+from gradjax.products import blocks, doubled, pivoted, scales, wide
 from gradjax.products.pivoted import Graded
 from gradjax.products.plan import Segment, leading_inputs
 
@@ -21,6 +21,7 @@ class Plan(NamedTuple):
 
     allowance: float  # what a single layer's rounding may cost, in nats
     twice: bool = False  # whether in twice the digits
+    watched: bool = False  # whether to look for layers that mix scales in no order
 
 
 class State(NamedTuple):
@@ -32,6 +33,7 @@ class State(NamedTuple):
     stuck: Array  # the next layer alone would lose more than is left
     product: Any  # a Graded between the routes, a Block or Doubled inside the quick one
     kept: Graded  # the products after the wanted depths
+    blurred: Array  # the first layer of the chain that mixed scales in no order and was eliminated; past the last: none
     leads: Array  # which inputs of each factor lead anywhere, once `explored`
     explored: Array
 
@@ -43,23 +45,31 @@ class Orders(NamedTuple):
     rank: Array
     stops: Array
     slots: Array
+    start: int  # how many layers of the chain come before
     end: Array  # how many layers to go through
 
 
-def graded_products(segments: list[Segment], ranks: Array, plan: Plan, really: Array | bool = True) -> list[Graded]:
+def graded_products(
+    segments: list[Segment], ranks: Array, plan: Plan, really: Array | bool = True
+) -> tuple[list[Graded], Array]:
     """The graded product after each wanted depth: one stack of them for every segment that holds any.
+
+    And the first layer that may have lost what no jitter shows, if the plan watches for it; past the last: none.
 
     ranks: (depth,), what the zero pattern allows each prefix. really: else no layer is looked at, and zeros come back.
     """
     product, found = pivoted.identity(segments[0].stack.shape[-1], segments[0].stack.dtype), []
+    blurred = jnp.int32(ranks.shape[0])
     for index, segment in enumerate(segments):
         rank = ranks[segment.start : segment.start + segment.stack.shape[-3]]
         product = _fitted(product, segment.stack.shape[-1], rank[0])
         places = (jnp.asarray(table, jnp.int32) for table in (segment.stops, segment.slots))
-        orders = Orders(segment.stack, rank, *places, end=jnp.where(really, segment.stack.shape[-3], 0))
-        product, kept = _run(product, orders, len(segment.depths), plan, lambda i=index: leading_inputs(segments)[i])
-        found.append(kept)
-    return [kept for kept, segment in zip(found, segments, strict=True) if segment.depths]
+        orders = Orders(segment.stack, rank, *places, segment.start, jnp.where(really, segment.stack.shape[-3], 0))
+        start = _start(product, orders, len(segment.depths), blurred)
+        final = _run(start, orders, plan, lambda i=index: leading_inputs(segments)[i])
+        product, blurred = final.product, final.blurred
+        found.append(final.kept)
+    return [kept for kept, segment in zip(found, segments, strict=True) if segment.depths], blurred
 
 
 def _fitted(product: Graded, size: int, rank: Array) -> Graded:
@@ -68,18 +78,28 @@ def _fitted(product: Graded, size: int, rank: Array) -> Graded:
     return pivoted.regrade(product, rank) if size < product.right.shape[0] else product
 
 
-def _run(product: Graded, orders: Orders, wanted: int, plan: Plan, explore) -> tuple[Graded, Graded]:
-    """The product after all layers of a segment, and after each of its wanted depths."""
+def _start(product: Graded, orders: Orders, wanted: int, blurred: Array) -> State:
+    """Before the first layer of a segment in which so many depths are wanted."""
+    return State(
+        layer=jnp.int32(0),
+        length=jnp.int32(1),
+        spent=jnp.zeros((), product.right.dtype),
+        stuck=jnp.asarray(False),
+        product=product,
+        kept=jax.tree.map(lambda leaf: jnp.zeros((wanted, *leaf.shape), leaf.dtype), product),
+        blurred=blurred,
+        leads=jnp.zeros(orders.stack.shape[:2], bool),
+        explored=jnp.asarray(False),
+    )
+
+
+def _run(start: State, orders: Orders, plan: Plan, explore) -> State:
+    """Where the loop stands after all layers of a segment."""
 
     def alternate(state: State) -> State:
-        return _safe_if_stuck(_quick_while_it_holds(state, orders, plan), orders, explore)
+        return _safe_if_stuck(_quick_while_it_holds(state, orders, plan), orders, plan, explore)
 
-    kept = jax.tree.map(lambda leaf: jnp.zeros((wanted, *leaf.shape), leaf.dtype), product)
-    no = jnp.asarray(False)
-    none = jnp.zeros((), product.right.dtype)
-    start = State(jnp.int32(0), jnp.int32(1), none, no, product, kept, jnp.zeros(orders.stack.shape[:2], bool), no)
-    final = lax.while_loop(lambda state: state.layer < orders.end, alternate, start)
-    return final.product, final.kept
+    return lax.while_loop(lambda state: state.layer < orders.end, alternate, start)
 
 
 def _quick_while_it_holds(state: State, orders: Orders, plan: Plan) -> State:
@@ -117,7 +137,7 @@ def _try_step(state: State, orders: Orders, plan: Plan) -> State:
     )
 
 
-def _safe_if_stuck(state: State, orders: Orders, explore) -> State:
+def _safe_if_stuck(state: State, orders: Orders, plan: Plan, explore) -> State:
     """One layer by the safe route where the fast one would lose too much."""
 
     def look_ahead(state: State) -> State:
@@ -127,7 +147,11 @@ def _safe_if_stuck(state: State, orders: Orders, explore) -> State:
         layer = state.layer
         product = pivoted.absorb(state.product, orders.stack[layer], state.leads[layer], orders.rank[layer])
         kept = _keep(state.kept, product, layer + 1, jnp.asarray(True), orders)
-        return state._replace(layer=layer + 1, stuck=jnp.asarray(False), product=product, kept=kept)
+        after = state._replace(layer=layer + 1, stuck=jnp.asarray(False), product=product, kept=kept)
+        if not plan.watched:
+            return after
+        first = jnp.where(scales.mixed(orders.stack[layer]), orders.start + layer, state.blurred)
+        return after._replace(blurred=jnp.minimum(state.blurred, first))
 
     # loops of one turn or none, which `vmap` runs only when some member needs them; a cond would always run
     state = lax.while_loop(lambda state: state.stuck & ~state.explored, look_ahead, state)

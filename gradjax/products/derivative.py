@@ -17,7 +17,7 @@ NEAR = 10.0  # values this many tolerances apart count as one: their vectors are
 
 def vectors(segments: list[Segment], ranks: Array, plan: Plan) -> tuple[Array, Array, Array]:
     """ln sigma, left and right singular vectors (as columns) of the whole product of padded segments."""
-    (product,) = graded_products(segments, ranks, plan)
+    (product,), _ = graded_products(segments, ranks, plan)
     logs, rows = log_values_and_rows(jax.tree.map(lambda leaf: leaf[0], product))
     logs = jnp.where(jnp.arange(logs.shape[0], dtype=jnp.int32) < ranks[-1], logs, -jnp.inf)
     right = complete(rows.T)

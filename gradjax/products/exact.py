@@ -18,13 +18,13 @@ import numpy as np
 from gradjax.products import doubled
 from gradjax.products.factors import Checked, Runs
 from gradjax.products.pattern import generic_ranks
+from gradjax.products.scales import mixed_on_the_host
 
-MIXED = 40.0  # binary orders between the entries of one layer, once its rows and columns are brought to one size
-EQUILIBRATIONS = 8
 CERTAIN = -17.0 * math.log(10)  # of a pivot, in nats: the rounding of a double
 MOST_DIGITS = 20_000
 AFFORDABLE = 64**3 * 256  # width³ times layers that are factored so in one call: a minute or two
 SHORT_CHAIN = 64**3 * 16  # width³ times layers that are multiplied as integers: a second or two
+MOST_TOGETHER = 16  # layers: their integers grow with each
 LARGEST_POWER = 1000  # of two, in one diagonal factor
 
 
@@ -35,29 +35,58 @@ class Stretch(NamedTuple):
     end: int
 
 
-def replaced(
-    checked: Checked, depths: tuple[int, ...], ranks: np.ndarray
-) -> tuple[Runs, tuple[int, ...], np.ndarray] | None:
-    """The chain with each stretch that ordinary digits cannot hold as X, D and Y; None where there is none.
+class Replacement(NamedTuple):
+    """The chain with every such stretch as X, D and Y."""
 
-    With it the wanted depths counted in the new factors, and the ranks of the new prefixes, (..., depth).
-    """
+    runs: Runs
+    depths: tuple[int, ...]  # the wanted ones, counted in the new factors
+    ranks: np.ndarray  # of the new prefixes, (..., depth)
+    given_up: np.ndarray  # at which of the wanted depths nothing but proven zeros is certain, (..., len(depths))
+
+
+class Found(NamedTuple):
+    """What ordinary digits cannot hold."""
+
+    stretches: list[Stretch]
+    beyond: bool = False  # there is more of it than can be afforded, and so nothing is replaced
+    cut: int = 0  # past this depth mixed layers were not taken together, for a depth between them was wanted
+
+
+def stretches(checked: Checked, depths: tuple[int, ...]) -> Found:
+    """What to replace, in pieces that end at the wanted depths."""
+    groups = _mixed(checked)
+    inside = [[d for d in depths if group.start < d < group.end] for group in groups]
+    cut = min(itertools.chain.from_iterable(inside), default=checked.depth)
+    if blurred := _blurred(checked, depths):
+        return Found(blurred, cut=cut)
+    runs = checked.concrete or ()
+    largest = max(math.prod(run.shape[:-3]) * max(run.shape[-2:]) ** 3 for run in runs)
+    lengths = [group.end - group.start for group in groups]
+    if sum(lengths) * largest > AFFORDABLE or max(lengths, default=0) > MOST_TOGETHER:
+        return Found([], beyond=True, cut=cut)
+    ends = [(group.start, *between, group.end) for group, between in zip(groups, inside, strict=True)]
+    return Found([Stretch(a, b) for points in ends for a, b in itertools.pairwise(points)], cut=cut)
+
+
+def replaced(checked: Checked, depths: tuple[int, ...], ranks: np.ndarray, found: Found) -> Replacement:
+    """The chain with what was found replaced; `ranks` are those of its prefixes, (..., depth)."""
     assert checked.concrete is not None
-    stretches = _blurred(checked, depths) or _mixed(checked)
-    if not stretches:
-        return None
     batch = checked.concrete[0].shape[:-3]
+    given_up = np.broadcast_to(np.array(depths) > found.cut, (*batch, len(depths)))
     layers = [np.asarray(layer, np.float64) for run in checked.concrete for layer in np.moveaxis(run, -3, 0)]
     full = np.full((*batch, 1), checked.widths[0], np.int32)
     ranks = np.concatenate([full, ranks], axis=-1)  # ranks[..., t] after t layers
     new_layers, new_ranks, new_depths, at = [], [], [], 0
-    for stretch in [*stretches, Stretch(len(layers), len(layers))]:
+    for stretch in [*found.stretches, Stretch(len(layers), len(layers))]:
         for layer in range(at, stretch.start):
             new_layers.append(layers[layer])
             new_ranks.append(ranks[..., layer + 1])
             new_depths += [len(new_layers)] * (layer + 1 in depths)
         if stretch.end > stretch.start:
-            parts = _three_factors(layers[stretch.start : stretch.end], batch)
+            parts, certain = _three_factors(layers[stretch.start : stretch.end], batch)
+            # what is left out alone is a smallest value; beside other layers they may make it any of them
+            beside = [d > stretch.end or (d == stretch.end and stretch.start > 0) for d in depths]
+            given_up = given_up | ~certain[..., None] & np.array(beside)
             new_layers += parts
             new_ranks += [ranks[..., stretch.start]] * (len(parts) - 1) + [ranks[..., stretch.end]]
             new_depths += [len(new_layers)] * (stretch.end in depths)
@@ -66,7 +95,7 @@ def replaced(
         np.stack([layer for _, layer in group], axis=-3)
         for _, group in itertools.groupby(enumerate(new_layers), key=lambda pair: _run_key(*pair))
     ]
-    return Runs(tuple(runs)), tuple(new_depths), np.stack(new_ranks, axis=-1).astype(np.int32)
+    return Replacement(Runs(tuple(runs)), tuple(new_depths), np.stack(new_ranks, axis=-1).astype(np.int32), given_up)
 
 
 def _run_key(index: int, layer: np.ndarray) -> tuple:
@@ -75,14 +104,20 @@ def _run_key(index: int, layer: np.ndarray) -> tuple:
 
 
 def _mixed(checked: Checked) -> list[Stretch]:
-    """The single layers that mix scales in no order, as many as can be afforded."""
-    found, start, cost = [], 0, 0
-    for run in checked.concrete or ():
-        for index in np.flatnonzero(_spread(run).reshape(-1, run.shape[-3]).max(axis=0) > MIXED):
-            found.append(Stretch(start + int(index), start + int(index) + 1))
-            cost += math.prod(run.shape[:-3]) * run.shape[-1] * run.shape[-2] * min(run.shape[-2:])
-        start += run.shape[-3]
-    return found if cost <= AFFORDABLE else []
+    """The layers that mix scales in no order; together where nothing dense lies between, which would level them."""
+    found: list[Stretch] = []
+    runs = checked.concrete or ()
+    mixed = [mixed_on_the_host(run).reshape(-1, run.shape[-3]).any(axis=0) for run in runs]
+    if not any(layers.any() for layers in mixed):
+        return found
+    dense = [(run != 0).reshape(-1, *run.shape[-3:]).all(axis=(0, 2, 3)) for run in runs]
+    levels = np.concatenate(dense) & ~np.concatenate(mixed)
+    for layer in np.flatnonzero(np.concatenate(mixed)).tolist():
+        if found and not levels[found[-1].end : layer].any():
+            found[-1] = Stretch(found[-1].start, layer + 1)
+        else:
+            found.append(Stretch(layer, layer + 1))
+    return found
 
 
 def _blurred(checked: Checked, depths: tuple[int, ...]) -> list[Stretch]:
@@ -101,36 +136,8 @@ def _clear(run: np.ndarray) -> bool:
     return all(count == generic_ranks([pattern])[0] for count, pattern in zip(seen, patterns, strict=True))
 
 
-def _spread(run: np.ndarray) -> np.ndarray:
-    """Over how many binary orders the nonzero entries of each layer go however its rows and columns are scaled."""
-    with np.errstate(divide="ignore"):
-        orders = np.where(np.isfinite(run) & (run != 0), np.log2(np.abs(run).astype(np.float64)), np.nan)
-    if not _width(orders, (-1, -2)).max() > MIXED:
-        return np.zeros(run.shape[:-2])
-    for axis in (-1, -2) * EQUILIBRATIONS:
-        orders = orders - _middle(orders, axis)
-    return _width(orders, (-1, -2))
-
-
-def _ends(orders: np.ndarray, axes, keepdims: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest order along the axes, both 0 where there is none."""
-    high = np.where(np.isnan(orders), -np.inf, orders).max(axis=axes, keepdims=keepdims)
-    low = np.where(np.isnan(orders), np.inf, orders).min(axis=axes, keepdims=keepdims)
-    return np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
-
-
-def _width(orders: np.ndarray, axes) -> np.ndarray:
-    low, high = _ends(orders, axes)
-    return high - low
-
-
-def _middle(orders: np.ndarray, axis: int) -> np.ndarray:
-    low, high = _ends(orders, axis, keepdims=True)
-    return (high + low) / 2
-
-
-def _three_factors(layers: list[np.ndarray], batch: tuple[int, ...]) -> list[np.ndarray]:
-    """Y, the powers and the pivots of D, and X, each with the batch axes, applied in this order."""
+def _three_factors(layers: list[np.ndarray], batch: tuple[int, ...]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Y, the powers and the pivots of D, and X, each with the batch axes, in order; and which members are certain."""
     members = [_factored([layer[index] for layer in layers]) for index in np.ndindex(*batch)]
     powers = np.stack([member.powers for member in members])
     count = max(1, math.ceil(np.abs(powers).max() / LARGEST_POWER))
@@ -139,7 +146,8 @@ def _three_factors(layers: list[np.ndarray], batch: tuple[int, ...]) -> list[np.
     eye = np.eye(powers.shape[-1])
     stacks = [np.stack([m.right for m in members]), *(d[:, :, None] * eye for d in diagonals)]
     stacks.append(np.stack([m.left for m in members]))
-    return [stack.reshape(*batch, *stack.shape[1:]) for stack in stacks]
+    certain = np.array([member.certain for member in members]).reshape(batch)
+    return [stack.reshape(*batch, *stack.shape[1:]) for stack in stacks], certain
 
 
 class Factored(NamedTuple):
@@ -149,6 +157,7 @@ class Factored(NamedTuple):
     mantissas: np.ndarray
     powers: np.ndarray
     right: np.ndarray
+    certain: bool  # whether every pivot is; those that are not are left out
 
 
 def _factored(layers: list[np.ndarray]) -> Factored:
@@ -164,11 +173,11 @@ def _factored(layers: list[np.ndarray]) -> Factored:
         if certain.all() or 2 * digits > MOST_DIGITS:
             break
         digits *= 2
-    # a pivot that no number of digits makes certain is given up, not guessed
+    # a pivot that no number of digits makes certain is left out, not guessed
     halves = [_halves(pivot) if sure else (0.0, 0) for pivot, sure in zip(pivots, certain, strict=True)]
     mantissas = np.array([mantissa for mantissa, _ in halves])
     powers = np.array([shift for _, shift in halves]) + np.where(mantissas != 0, power, 0)
-    return Factored(left.astype(np.float64), mantissas, powers, right.astype(np.float64))
+    return Factored(left.astype(np.float64), mantissas, powers, right.astype(np.float64), bool(certain.all()))
 
 
 def _integers(layer: np.ndarray) -> tuple[np.ndarray, int]:

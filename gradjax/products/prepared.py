@@ -8,11 +8,11 @@ import contextlib
 import math
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from gradjax.platforms import in_doubles
 from gradjax.products import doubled
-from gradjax.products.exact import replaced
+from gradjax.products.exact import replaced, stretches
 from gradjax.products.factors import Checked, Runs
 from gradjax.products.pattern import generic_ranks, keeps_zeros
 from gradjax.products.plan import padded
@@ -25,6 +25,8 @@ class Prepared(NamedTuple):
     depths: tuple[int, ...]  # the wanted ones, ascending, counted in these factors
     ranks: Any  # generic ranks of the prefixes, (..., depth), or None
     twice: bool  # whether zeros must be kept in twice the digits
+    watched: bool  # whether layers may mix scales in no order
+    given_up: np.ndarray | None = None  # at which of the depths nothing is certain, (..., len(depths))
 
     @property
     def host(self) -> bool:
@@ -33,21 +35,22 @@ class Prepared(NamedTuple):
 
     def precision(self):
         """The context that computes in the factors' own precision; what stands on a device is in the caller's."""
-        return jax.enable_x64(self.runs.arrays[0].dtype == np.float64) if self.host else contextlib.nullcontext()
+        return in_doubles(self.runs.arrays[0].dtype == np.float64) if self.host else contextlib.nullcontext()
 
 
 def prepared(checked: Checked, depths: tuple[int, ...]) -> Prepared:
     """The chain as it will be multiplied: on the host (NumPy) where it came so or was changed there."""
     if checked.concrete is None:
-        return Prepared(checked.runs, depths, None, False)
+        return Prepared(checked.runs, depths, None, twice=False, watched=True)
     ranks, keeps = _pattern(checked, depths)
-    helped = replaced(checked, depths, ranks)
-    if helped is not None:
-        runs, depths, ranks = helped
-        return Prepared(padded(runs), depths, ranks, False)
+    found = stretches(checked, depths)
+    if found.stretches:
+        runs, depths, ranks, given_up = replaced(checked, depths, ranks, found)
+        return Prepared(padded(runs), depths, ranks, False, False, given_up)
     if keeps and checked.concrete[0].dtype == np.float32:  # a double holds more than two of its digits, and is at hand
-        return Prepared(padded(Runs(tuple(r.astype(np.float64) for r in checked.concrete))), depths, ranks, False)
-    return Prepared(padded(checked.runs) if checked.numpy else checked.runs, depths, ranks, keeps)
+        doubles = Runs(tuple(run.astype(np.float64) for run in checked.concrete))
+        return Prepared(padded(doubles), depths, ranks, False, found.beyond)
+    return Prepared(padded(checked.runs) if checked.numpy else checked.runs, depths, ranks, keeps, found.beyond)
 
 
 def _pattern(checked: Checked, depths: tuple[int, ...]) -> tuple[np.ndarray, bool]:

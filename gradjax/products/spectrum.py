@@ -94,9 +94,12 @@ def _measured(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     chain, dtype = prepared(checked, depths), checked.runs.arrays[0].dtype
     tolerance = max(tolerance, COARSEST * float(np.finfo(dtype).eps))
     with chain.precision():
+        modes = {"twice": chain.twice, "watched": chain.watched and probes != 0}
         values, errors = _measure(
-            chain.runs, chain.ranks, depths=chain.depths, tolerance=tolerance, probes=probes, twice=chain.twice
+            chain.runs, chain.ranks, depths=chain.depths, tolerance=tolerance, probes=probes, **modes
         )
+    if chain.given_up is not None:
+        errors = np.where(chain.given_up[..., None] & (np.asarray(errors) > 0), np.inf, errors)
     return _rounded(np.asarray(values), np.asarray(errors), dtype) if chain.host else (values, errors)
 
 
@@ -108,11 +111,11 @@ def _rounded(values: np.ndarray, errors: np.ndarray, dtype) -> tuple[np.ndarray,
     return values.astype(dtype), (errors + rounding).astype(dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes", "twice"))
-def _measure(runs: Runs, ranks, *, depths, tolerance, probes, twice) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("depths", "tolerance", "probes", "twice", "watched"))
+def _measure(runs: Runs, ranks, *, depths, tolerance, probes, twice, watched) -> tuple[Array, Array]:
     """Values and bounds of every member of a batch, (..., len(depths), k)."""
     ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
-    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes, twice)
+    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes, twice, watched)
     for _ in runs.arrays[0].shape[:-3]:
         one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
     return one(runs, ranks)
@@ -123,12 +126,15 @@ def _probes(runs: Runs) -> int:
     return 3 if max(max(run.shape[-2:]) for run in runs.arrays) <= 32 else 2
 
 
-def _differentiable(depths, tolerance, probes, twice):
+def _differentiable(depths, tolerance, probes, twice, watched):
     """One member's values and bounds as a function of its factors whose derivative goes through no elimination."""
 
     @jax.custom_jvp
     def measure(runs: Runs, ranks):
-        return _member(runs, ranks, depths=depths, tolerance=tolerance, probes=probes, twice=twice)
+        segments = make_segments(runs, depths)
+        known = provable_ranks(segments) if ranks is None else ranks
+        plan = make_plan(tolerance, known.shape[0], segments[0].stack.dtype, twice)._replace(watched=watched)
+        return _member(segments, known, plan, depths=depths, probes=probes, settled=0.01 * tolerance)
 
     @measure.defjvp
     def measure_jvp(primals, tangents):
@@ -151,19 +157,17 @@ def finite_or_identity(runs: Runs) -> tuple[Runs, Array]:
     return safe, finite
 
 
-def _member(runs: Runs, ranks, *, depths, tolerance, probes, twice) -> tuple[Array, Array]:
-    segments = make_segments(runs, depths)
+def _member(segments: list[Segment], ranks: Array, plan: Plan, *, depths, probes, settled) -> tuple[Array, Array]:
     finite = zeros(segments) >= 0
-    ranks = provable_ranks(segments) if ranks is None else ranks
-    plan = make_plan(tolerance, ranks.shape[0], segments[0].stack.dtype, twice)
     values_of = functools.partial(_values, ranks=ranks, plan=plan, finite=finite)
     if probes:  # one program for all runs: compiling it twice costs more than running it
         seeds = jnp.arange(1 + probes)
-        runs_of = jax.vmap(lambda seed: values_of(jittered(segments, seed), settled=0.0))(seeds)
+        runs_of, blurred = jax.vmap(lambda seed: values_of(jittered(segments, seed), settled=0.0))(seeds)
     else:
-        runs_of = [values[None] for values in values_of(segments, settled=0.01 * tolerance)]
+        runs_of, blurred = jax.tree.map(lambda leaf: leaf[None], values_of(segments, settled=settled))
+    first = jnp.min(blurred)
     width = max(measured.shape[1] for measured in runs_of)
-    rows = [_row(m[0], m[1:], ranks[d - 1], width) for m, d in zip(runs_of, depths, strict=True)]
+    rows = [_row(m[0], m[1:], ranks[d - 1], first < d, width) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
@@ -173,12 +177,17 @@ def make_plan(tolerance: float, depth: int, dtype, twice: bool) -> Plan:
     return Plan(MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth), twice)
 
 
-def _values(segments: list[Segment], *, ranks: Array, plan: Plan, finite: Array, settled: float) -> list[Array]:
-    """ln sigma after each wanted depth; probes would not see what an early stop leaves out, so they allow none."""
+def _values(
+    segments: list[Segment], *, ranks: Array, plan: Plan, finite: Array, settled: float
+) -> tuple[list[Array], Array]:
+    """ln sigma after each wanted depth, and from which layer on they may be wrong unseen.
+
+    Probes would not see what an early stop leaves out, so they allow none.
+    """
     eps = float(jnp.finfo(segments[0].stack.dtype).eps)
-    groups = graded_products(segments, ranks, plan, finite)
+    groups, blurred = graded_products(segments, ranks, plan, finite)
     settle = functools.partial(log_values, settled=max(settled, 4 * eps))
-    return [row for group in groups for row in jax.lax.map(settle, group)]
+    return [row for group in groups for row in jax.lax.map(settle, group)], blurred
 
 
 def jittered(segments: list[Segment], seed: Array) -> list[Segment]:
@@ -204,17 +213,21 @@ def _noise(shape: tuple[int, ...], seed: Array, dtype) -> Array:
     return ((bits >> 8).astype(jnp.int32).astype(dtype) * 2.0**-23 - 1.0).reshape(shape)
 
 
-def _row(values: Array, probes: Array, rank: Array, width: int) -> tuple[Array, Array]:
-    """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost."""
+def _row(values: Array, probes: Array, rank: Array, blurred: Array, width: int) -> tuple[Array, Array]:
+    """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost.
+
+    blurred: what no probe would show may be wrong, so that everything is lost that is not proven.
+    """
     eps, lost = float(jnp.finfo(values.dtype).eps), LOST[values.dtype.name]
     proven = jnp.arange(values.shape[0], dtype=jnp.int32) >= rank
     vanished = jnp.isneginf(values) | jnp.any(jnp.isneginf(probes), axis=0)
     distance = jnp.where(vanished[None, :], 0.0, probes - jnp.where(vanished, 0.0, values)[None, :])
     moved = jnp.sqrt(jnp.sum(distance**2, axis=0) / max(probes.shape[0], 1))
-    known = ~proven & ~vanished & (SAFETY * moved < lost)
+    known = ~proven & ~vanished & ~blurred & (SAFETY * moved < lost)
     bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
-    values = jnp.where(jnp.isneginf(values), last + math.log(eps), values)  # not proven, so not claimed
+    lowest = jnp.where(jnp.isposinf(last), 0.0, last) + math.log(eps)
+    values = jnp.where(jnp.isneginf(values), lowest, values)  # not proven, so not claimed
     errors = jnp.where(proven, 0.0, jnp.where(known & (bound < lost), bound, jnp.inf))
     missing = (0, width - values.shape[0])  # no narrower layer let more values through
     values = jnp.pad(jnp.where(proven, -jnp.inf, values), missing, constant_values=-jnp.inf)
