@@ -14,10 +14,12 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: as the system says it; the old file is then untouched and no temporary file is left.
     """
+    if not isinstance(path, Path):
+        raise TypeError(f"path is a {type(path).__name__}, expected a pathlib.Path")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            file.write(_bytes(content))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -32,4 +34,10 @@ def sha256(content: bytes) -> str:
     >>> sha256(b"")[:8]
     'e3b0c442'
     """
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(_bytes(content)).hexdigest()
+
+
+def _bytes(content: bytes) -> bytes:
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f"content is a {type(content).__name__}, expected bytes")
+    return content

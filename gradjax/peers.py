@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.arguments import as_function, listed, real, reals, said, whole
+from gradjax.arguments import as_function, listed, numeric, real, reals, said, whole
 from gradjax.numerics import HIGHEST
 
 
-@jax.jit
 def plain_product(factors):
     """The product factors[…, -1] … factors[…, 0] alone: the floor of every way that looks at each factor.
 
@@ -26,11 +25,15 @@ def plain_product(factors):
     >>> print(plain_product(jnp.array([[[2.0]], [[3.0]]])))
     [[6.]]
     """
+    return _plain_product(_admitted(factors))
+
+
+@jax.jit
+def _plain_product(factors):
     layers = jnp.moveaxis(factors, -3, 0)
     return jax.lax.scan(lambda p, layer: (jnp.matmul(layer, p, precision=HIGHEST), None), layers[0], layers[1:])[0]
 
 
-@jax.jit
 def running_qr_logs(factors):
     """The growth of each direction of a running QR, Σ_l ln |R_l|_ii with J_l Q_{l-1} = Q_l R_l, descending.
 
@@ -43,7 +46,11 @@ def running_qr_logs(factors):
     >>> print(running_qr_logs(jnp.array([[[1.0, 1.0], [0.0, 1.0]]])))
     [0. 0.]
     """
+    return _running_qr_logs(_admitted(factors))
 
+
+@jax.jit
+def _running_qr_logs(factors):
     def step(q, layer):
         q, r = jnp.linalg.qr(jnp.matmul(layer, q, precision=HIGHEST))
         return q, jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
@@ -51,6 +58,13 @@ def running_qr_logs(factors):
     layers = jnp.moveaxis(factors, -3, 0)
     start = jnp.broadcast_to(jnp.eye(factors.shape[-1], dtype=factors.dtype), layers[0].shape)
     return jnp.sort(jnp.sum(jax.lax.scan(step, start, layers)[1], axis=0), axis=-1)[..., ::-1]
+
+
+def _admitted(factors):
+    factors = numeric("factors", factors)
+    if factors.ndim < 3 or factors.shape[-1] != factors.shape[-2] or 0 in factors.shape[-3:]:
+        raise ValueError(f"factors has shape {factors.shape}, expected (..., depth, n, n) with no empty axis")
+    return jnp.asarray(factors)
 
 
 def pytorch_singular_values(factors) -> Callable[[], np.ndarray] | None:
@@ -97,6 +111,7 @@ def race(runs: Sequence[Callable | None], rounds: int, clock: Callable[[], float
     array([[1., 1., 1.],
            [0., 0., 0.]])
     """
+    as_function("clock", clock, "-> seconds")
     rounds, runs = whole("rounds", rounds), listed("runs", runs, "functions or None")
     for place, run in enumerate(runs):
         if run is not None:

@@ -110,7 +110,7 @@ def test_what_is_refused():
         ((lambda x, point: point(3, x), x), {}, "name 3, expected a string"),
         ((lambda x, point: x[point("i", jnp.arange(2))], x), {}, r"point 'i' holds int32\[2\]"),
         ((forked, x, jnp.sin), {}, r"loss returns float32\[2\]"),
-        ((forked, x, 3), {}, "loss is int"),
+        ((forked, x, 3), {}, "loss is 3"),
         ((forked, x, lambda y: jnp.sum(y) * jnp.nan), {}, "the loss is NaN"),
         ((forked, x), {"jacobians": True, "memory": 100}, "expected at most memory = 100 bytes"),
         ((lambda x, point: jnp.sqrt(point("b", 0 * point("a", x))), x, jnp.sum), {}, "by point 'b' is NaN or infinite"),

@@ -28,6 +28,9 @@ def fold(entries, carry, step: Callable, along: list | None = None, reverse: boo
     Returns:
         The last carry and one y an entry, with a leading depth axis where the entry is a Stack.
     """
+    if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, (Layer, Stack)) for entry in entries):
+        raise ValueError(f"entries is {said(entries)}, expected what `as_layers` returns")
+    as_function("step", step, "(carry, Layer, along) -> (carry, y)")
     along = [None] * len(entries) if along is None else along
     ys: list = [None] * len(entries)
     for i in reversed(range(len(entries))) if reverse else range(len(entries)):

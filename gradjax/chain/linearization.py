@@ -14,8 +14,9 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 
-from gradjax.arguments import listed, numeric
+from gradjax.arguments import as_function, listed, numeric, said
 from gradjax.chain.stack import Stack
+from gradjax.numerics import is_inexact
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ def flattened(layer: Callable, h) -> tuple[Callable[[Array], Array], Array]:
     So the Jacobian is real and right also where the layer is not holomorphic; where it is, it has the singular values
     of the complex one, each twice. `jax.jacfwd` refuses complex inputs, and with `holomorphic=True` believes it.
     """
+    as_function("layer", layer, "activation -> activation")
+    leaves = jax.tree.leaves(h)
+    if not leaves or not all(is_inexact(leaf) for leaf in leaves):
+        raise ValueError(f"h is {said(h)}, expected real or complex arrays")
     flat, rebuild = _real_vector(h)
     return lambda v: _real_vector(layer(rebuild(v)))[0], flat
 

@@ -84,5 +84,6 @@ def _flat(tree) -> np.ndarray:
 
 def responses(clippers=None) -> dict[str, dict[str, str]]:
     """The whole table: clipper -> case -> word."""
-    chosen = [choice("clippers", name, tuple(CLIPPERS)) for name in listed("clippers", clippers or CLIPPERS, "names")]
+    names = listed("clippers", CLIPPERS if clippers is None else clippers, "names")
+    chosen = [choice("clippers", name, tuple(CLIPPERS)) for name in names]
     return {name: {case: response(name, case) for case in CASES} for name in chosen}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.errors import UnexpectedTracerError
 from jax.flatten_util import ravel_pytree
 
+from gradjax.arguments import as_function, listed, numeric
 from gradjax.chain.forward import describe
 from gradjax.chain.verdict import raise_if
 from gradjax.jacobians.plan import MEMORY, at_work, bytes_inside, in_words
@@ -90,7 +91,7 @@ def _points(model: Callable, x, names) -> tuple[OrderedDict, list[str]]:
             raise ValueError(f"point is called with the name {name!r}, expected a string: point(name, h)")
         if name in shapes:
             raise ValueError(f"the name {name!r} is used at two points of the model, expected one name a point")
-        h = jax.tree.map(jnp.asarray, h)
+        h = jax.tree.map(lambda leaf: jnp.asarray(numeric(f"point {name!r}", leaf)), h)
         if not jax.tree.leaves(h) or not all(is_inexact(leaf) for leaf in jax.tree.leaves(h)):
             raise ValueError(f"point {name!r} holds {describe(h)}, expected real or complex arrays")
         shapes[name] = jax.eval_shape(lambda: h)
@@ -99,7 +100,7 @@ def _points(model: Callable, x, names) -> tuple[OrderedDict, list[str]]:
     jax.eval_shape(lambda x: model(x, point), x)
     if not shapes:
         raise ValueError('model calls no point, expected h = point("name", h) where something is to be known')
-    chosen = list(shapes) if names is None else list(names)
+    chosen = list(shapes) if names is None else listed("names", names, "names")
     if unknown := [name for name in chosen if name not in shapes]:
         raise ValueError(f"names holds {unknown}, which model never calls; it has {list(shapes)}")
     if len(set(chosen)) != len(chosen):
@@ -130,9 +131,11 @@ def _run(model: Callable, x, zeros: OrderedDict) -> tuple[Any, OrderedDict]:
 
 def _slope(loss: Callable, output):
     """d loss / d output, of a loss that is one real scalar."""
-    if not callable(loss):
-        raise ValueError(f"loss is {type(loss).__name__}, expected a callable output -> real scalar")
-    leaves = jax.tree.leaves(jax.eval_shape(loss, output))
+    as_function("loss", loss, "output -> real scalar")
+    try:
+        leaves = jax.tree.leaves(jax.eval_shape(loss, output))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"loss does not give one real scalar of the output: {error}") from error
     if len(leaves) != 1 or leaves[0].shape != () or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
         raise ValueError(f"loss returns {describe(leaves)}, expected one real scalar of shape ()")
     value, slope = jax.value_and_grad(loss)(output)

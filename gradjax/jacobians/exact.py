@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.chain import admit, fold, layer_of
+from gradjax import arguments
+from gradjax.chain import admit, as_layer, fold, layer_of
 from gradjax.chain.forward import forward, is_differentiable, over_examples
 from gradjax.chain.linearization import flattened, has_forward_mode
 from gradjax.chain.verdict import raise_at_first, raise_if, raise_where_forward_breaks
@@ -97,7 +98,12 @@ def jacobian(layer: Callable, h, work: int = AT_WORK) -> Array:
         h: its activation.
         work: bytes; columns (or rows) go through the layer in chunks that take no more.
     """
+    if jax.tree_util.all_leaves([layer]):  # a bare function is a leaf that no program takes as an argument
+        layer = as_layer(arguments.as_function("layer", layer, "activation -> activation"))
+    work = arguments.whole("work", work)
     function, flat = flattened(layer, h)
+    if not flat.size:
+        raise ValueError(f"h is {arguments.said(h)}, expected no empty axis")
     size = size_of(layer, h, False, 1, work)
     if size.chunk == min(size.inputs, size.outputs):
         return (jax.jacfwd if _goes_forward(function, flat, size) else jax.jacrev)(function)(flat)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from gradjax.numerics import is_concrete
+
 RELATIONS = {"=": "expected", "<=": "expected at most", ">=": "expected at least"}
 # whether it holds, and whether it is declared not to
 VERDICTS = {
@@ -70,7 +72,7 @@ class Claim:
             raise ValueError(f"claim {self.name!r}: expected is NaN; give the number that the source predicts")
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             raise ValueError(f"claim {self.name!r}: tolerance is {self.tolerance}; expected a finite number >= 0")
-        if self.relation not in RELATIONS:
+        if not isinstance(self.relation, str) or self.relation not in RELATIONS:
             raise ValueError(
                 f"claim {self.name!r}: relation is {self.relation!r}; expected one of {', '.join(RELATIONS)}"
             )
@@ -155,7 +157,7 @@ def _require_text(field: str, value: object) -> None:
 
 def _real_number(name: str, field: str, value: Any) -> float:
     """A Python float from any scalar that stands for one real number."""
-    if hasattr(value, "ndim") and value.ndim == 0:
+    if hasattr(value, "ndim") and value.ndim == 0 and is_concrete(value):
         value = np.asarray(value).item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(

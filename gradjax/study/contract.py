@@ -146,6 +146,8 @@ def discover(folder: Path) -> tuple[Study, ...]:
     Raises:
         UsageError: for two studies of one name, which the command line could not tell apart.
     """
+    if not isinstance(folder, Path):
+        raise TypeError(f"folder is a {type(folder).__name__}, expected a pathlib.Path")
     paths = [path for part in PARTS for path in (folder / part).glob("*.py") if not path.name.startswith("_")]
     stems = [path.stem for path in paths]
     if repeated := sorted({stem for stem in stems if stems.count(stem) > 1}):

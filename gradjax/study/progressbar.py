@@ -38,6 +38,8 @@ def progress(iterable: Iterable[Item], description: str) -> Iterable[Item]:
     >>> list(progress([1, 2, 3], "counting"))
     [1, 2, 3]
     """
+    if not isinstance(iterable, Iterable):
+        raise TypeError(f"iterable is a {type(iterable).__name__}, expected what a for loop takes")
     if _QUIET.get() or not sys.stderr.isatty():
         return iterable
     from tqdm import tqdm

@@ -131,6 +131,7 @@ def predict(layers, inputs: Array) -> Array:
     >>> print(predict([lambda h: 2 * h], jnp.ones((2, 1)))[:, 0])
     [2. 2.]
     """
+    inputs = numeric("inputs", inputs)
     return forward(_admit(layers, inputs), jnp.asarray(inputs))
 
 
