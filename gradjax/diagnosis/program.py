@@ -73,29 +73,42 @@ def inner_of(eqn) -> ClosedJaxpr | None:
 
 def _steps(eqn, inputs: list, rule: Rule) -> list:
     """A scan, step by step."""
-    params = eqn.params
-    fixed, carried = params["num_consts"], params["num_carry"]
+    params, (body,) = eqn.params, programs_of(eqn)
+    fixed, carried = _kept(eqn, body)
     constants, carry, along = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
     order = range(params["length"])
     made: list = [None] * params["length"]
     for step in reversed(order) if params["reverse"] else order:
-        out = evaluate(params["jaxpr"], [*constants, *carry, *(a[step] for a in along)], rule, True)
+        out = evaluate(body, [*constants, *carry, *(a[step] for a in along)], rule, True)
         carry, made[step] = out[:carried], out[carried:]
     return [*carry, *(jnp.stack(column) for column in zip(*made, strict=True))]
 
 
 def _scanned(eqn, inputs: list, rule: Rule) -> list:
     """A scan as a scan, its body under the rule."""
-    params = eqn.params
-    fixed, carried = params["num_consts"], params["num_carry"]
+    params, (program,) = eqn.params, programs_of(eqn)
+    fixed, carried = _kept(eqn, program)
 
     def body(carry, along):
-        out = evaluate(params["jaxpr"], [*inputs[:fixed], *carry, *along], rule)
+        out = evaluate(program, [*inputs[:fixed], *carry, *along], rule)
         return tuple(out[:carried]), tuple(out[carried:])
 
     start, along = tuple(inputs[fixed : fixed + carried]), tuple(inputs[fixed + carried :])
     carry, made = jax.lax.scan(body, start, along, length=params["length"], reverse=params["reverse"])
     return [*carry, *made]
+
+
+def _kept(eqn, body: ClosedJaxpr) -> tuple[int, int]:
+    """How many operands of a scan are constants, and how many are carried.
+
+    Both have as many axes within the body as outside; jax does not say their numbers under one name in all versions.
+    """
+
+    def same(outer, inner) -> int:
+        return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(outer, inner, strict=True))
+
+    carried = same(eqn.outvars, body.jaxpr.outvars)
+    return same(eqn.invars, body.jaxpr.invars) - carried, carried
 
 
 def equations(closed: ClosedJaxpr):
