@@ -81,7 +81,9 @@ def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
     >>> whole("depth", 3.0)
     3
     """
-    usable = is_number(value) and abs(value) < math.inf and int(value) == value
+    # as Python's own: an integer array may not be compared with a float where promotion is strict
+    plain = np.asarray(value).item() if is_number(value) and hasattr(value, "dtype") else value
+    usable = is_number(value) and abs(plain) < math.inf and int(plain) == plain
     if not usable or int(value) < least or (most is not None and int(value) > most):
         upto = "" if most is None else f" and <= {most}"
         raise ValueError(f"{name} is {said(value)}, expected a whole number >= {least}{upto}")
