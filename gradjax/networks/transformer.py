@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import tables
-from gradjax.arguments import floating, real, whole
+from gradjax.arguments import choice, floating, real, whole
 from gradjax.chain import Stack
 from gradjax.layers import compose, dense, transformer_block
-from gradjax.layers.transformer import NORMALIZATIONS
+from gradjax.layers.transformer import ARRANGEMENTS, NORMALIZATIONS
 from gradjax.networks.embedding import embedding
 from gradjax.numerics import as_key
 
@@ -67,6 +67,7 @@ def transformer(
     """
     depth, width, tokens = whole("depth", depth), whole("width", width), whole("tokens", tokens)
     vocabulary = None if vocabulary is None else whole("vocabulary", vocabulary)
+    norm = choice("norm", norm, tuple(ARRANGEMENTS))
     embedding_std = real("embedding_std", embedding_std, "[0, inf)")
     dtype, outputs = floating(dtype), vocabulary if outputs is None else whole("outputs", outputs)
     first, last, *keys = jax.random.split(as_key(key), depth + 2)
