@@ -1,4 +1,4 @@
-"""Which functions of gradjax are public: those that a package's `__init__` hands on, and all of a module that has none."""
+"""Which functions are public: those that a package's `__init__` hands on, and all of a module that has none."""
 
 import ast
 import importlib

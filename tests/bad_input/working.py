@@ -35,9 +35,12 @@ FOLDER = Argument(lambda: Path("nowhere-at-all"), junk("text") + bad("refused", 
 
 def grid() -> Argument:
     wrong = {
-        "no axes": dict, "empty axis": lambda: {"x": []}, "nan": lambda: {"x": [np.nan]}, "text": lambda: {"x": ["a"]},
-        "twice": lambda: {"x": [1.0, 1.0]}, "nested": lambda: {"x": [[1.0]]}, "number": lambda: {"x": 1.0}, "None": lambda: {"x": None},
-        "complex": lambda: {"x": [1j]}, "name": lambda: {"no name": [1.0]}, "number for a name": lambda: {3: [1.0]},
+        "no axes": dict, "empty axis": lambda: {"x": []}, "nan": lambda: {"x": [np.nan]},
+        "text": lambda: {"x": ["a"]},
+        "twice": lambda: {"x": [1.0, 1.0]}, "nested": lambda: {"x": [[1.0]]}, "number": lambda: {"x": 1.0},
+        "None": lambda: {"x": None},
+        "complex": lambda: {"x": [1j]},
+        "name": lambda: {"no name": [1.0]}, "number for a name": lambda: {3: [1.0]},
         "another name": lambda: {"y": [1.0]}, "ragged": lambda: {"x": [[1.0], 2.0]}, "huge": lambda: {"x": [10**30]},
         "object": lambda: {"x": [object()]}, "tracer": lambda: Tracer((2,)),
     }  # fmt: skip
