@@ -64,7 +64,8 @@ def graded_products(
         rank = ranks[segment.start : segment.start + segment.stack.shape[-3]]
         product = _fitted(product, segment.stack.shape[-1], rank[0])
         places = (jnp.asarray(table, jnp.int32) for table in (segment.stops, segment.slots))
-        orders = Orders(segment.stack, rank, *places, segment.start, jnp.where(really, segment.stack.shape[-3], 0))
+        end = jnp.where(really, segment.stack.shape[-3], 0)
+        orders = Orders(segment.stack, rank, *places, start=segment.start, end=end)
         start = _start(product, orders, len(segment.depths), blurred)
         final = _run(start, orders, plan, lambda i=index: leading_inputs(segments)[i])
         product, blurred = final.product, final.blurred
