@@ -42,6 +42,7 @@ from gradjax.activations import ACTIVATIONS
 from gradjax.initializers import INITIALIZERS, mean_field, scaled_orthogonal
 from gradjax.jacobians import input_output_jacobian
 from gradjax.layers import convolution
+from gradjax.products import log_singular_values
 from gradjax.study import Claim, plotting, progress
 from gradjax.theory import isometry
 from gradjax.theory.learning import mode_time
@@ -77,13 +78,20 @@ class Network:
         return 1.0, math.sqrt(2) if self.activation == "relu" else 1.0, 0.0
 
 
-WIDE = tuple(Network(*kind, depth) for kind in (("linear", "gaussian"), ("relu", "gaussian"), ("relu", "orthogonal"))
-             for depth in (1, 4, 8))  # fmt: skip
+FAMILIES = ("linear", "gaussian"), ("relu", "gaussian"), ("relu", "orthogonal")
+WIDE = tuple(Network(*kind, depth) for kind in FAMILIES for depth in (1, 4, 8, 64))
+DEEP = Network("linear", "gaussian", 1024)
 TUNED = tuple(Network(name, "orthogonal", depth) for name in ("hard_tanh", "tanh") for depth in (4, 64, 1024))
 SPREAD = tuple(Network(name, "orthogonal", 1024, 2.0) for name in ("hard_tanh", "tanh"))
 CONTROL = Network("linear", "orthogonal", 64)
-NETWORKS = (*WIDE, *TUNED, CONTROL, *SPREAD)
+NETWORKS = (*WIDE, *TUNED, CONTROL, *SPREAD, DEEP)
+EDGE = Network("relu", "orthogonal", 4)
+GATED = tuple(network for network in WIDE if network.activation == "relu" and network.depth == 64)
+COMPARED = tuple(network for network in NETWORKS if network != CONTROL)  # by their whole distribution
+JUDGED = tuple(filter(lambda of: of.activation != "relu" or of.depth in (1, 64), COMPARED))  # others' ranks blur them
+LOWEST = 12.0, 600.0  # -ln of the least eigenvalue compared, and of the deep network's: below, floats end
 CHAINS = (2, 4, 9, 29)  # weight matrices whose learning time is measured
+LONG = 1000  # matrices of a chain that stands for an infinite one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,33 +111,36 @@ class Config:
 
 
 PRESETS = {"quick": Config(width=64, deep_width=64, seeds=4), "full": Config()}
-PLANTS = {  # three times the depth, and a control of Gaussian weights; classes exchanged; a learning rate 1.1 times
+PLANTS = {  # three times the depth, or the other weights; classes exchanged; a learning rate 1.1 times
     "deeper": (
-        *(f"variance: {network.name}" for network in WIDE if network.depth > 1),
-        *(f"density: {network.name}" for network in (*TUNED, *SPREAD, *WIDE[:3])),
-        "control", "convolutions",
+        *(f"variance: {network.name}" for network in WIDE if network.depth in (4, 8)),
+        *(f"density: {network.name}" for network in JUDGED if network not in GATED),
+        f"edge: {EDGE.name}", "control", "convolutions",
     ),
     "classes": (
         "atom of hard tanh: place", "atom of hard tanh: mass", "edge of tanh",
-        *(f"edge: {network.name}" for network in SPREAD),
+        *(f"edge: {network.name}" for network in SPREAD), *(f"density: {network.name}" for network in GATED),
     ),
-    "rate": (*(f"learning time: {chain} matrices" for chain in CHAINS), "largest step", "conserved"),
+    "rate": (*(f"learning time: {chain} matrices" for chain in CHAINS), "largest step", "conserved",
+             "learning time"),
 }  # fmt: skip
 
 
 def compute(config: Config) -> dict[str, np.ndarray]:
-    """Eigenvalues of J Jᵀ (seeds x width) of each network, theory's densities, and learning times."""
+    """Eigenvalues of J Jᵀ (seeds x width) of each network, ln of them of deep ones, theory's densities, and learning
+    times."""
     result = {}
     for index, network in enumerate(progress(NETWORKS, "networks")):
-        point, count = network.point(), config.seeds * (4 if network in WIDE else 1)
+        point, count = network.point(), config.seeds * (4 if network in WIDE and network.depth <= 8 else 1)
         keys = jax.random.split(jax.random.key(config.seed), count)
         width = config.width if network in WIDE else config.deep_width
-        values = [_eigenvalues(key, width, *_planted(config.plant, network), *point) for key in keys]
-        result[f"values_{index}"] = np.stack(values).astype(np.float32)
-        if network in (*TUNED, *SPREAD, *WIDE[:3]):
+        found = _log_eigenvalues if network == DEEP else _eigenvalues
+        result[f"values_{index}"] = found(keys, width, *_planted(config.plant, network), *point).astype(np.float32)
+        if network in COMPARED:
             result |= _density(index, network, point[0])
     factor = 1.1 if config.plant == "rate" else 1.0
     result["times"] = np.array([_learning_time(chain, factor) for chain in CHAINS])
+    result["long"] = np.array(LONG * _learning_time(LONG, factor, 1e-6))
     result["steps"] = np.array([_largest_step(chain, factor if chain == 29 else 1.0) for chain in CHAINS])
     result["conserved"] = np.array(_conserved(1.0 if config.plant == "rate" else 2e-4))
     result["convolutions"] = _convolutions(config)
@@ -175,44 +186,71 @@ def _convolutions(config: Config) -> np.ndarray:
 def _planted(plant: str, network: Network) -> tuple[int, bool, int]:
     """The activation's number, whether weights are orthogonal, and the depth."""
     other = {"tanh": "hard_tanh", "hard_tanh": "tanh"} if plant == "classes" else {}
-    orthogonal = network.weights == "orthogonal" and not (plant == "deeper" and network == CONTROL)
+    other |= {"relu": "linear"} if plant == "classes" and network in GATED else {}
+    exchanged = plant == "deeper" and network in (CONTROL, DEEP)
+    orthogonal = (network.weights == "orthogonal") != exchanged
     used = other.get(network.activation, network.activation)
-    return ACTIVATIONS_USED.index(used), orthogonal, network.depth * (3 if plant == "deeper" else 1)
+    return ACTIVATIONS_USED.index(used), orthogonal, network.depth * (3 if plant == "deeper" and not exchanged else 1)
 
 
-def _eigenvalues(key, width: int, *settings) -> np.ndarray:
-    return np.linalg.svd(np.asarray(_jacobian(key, width, *settings)), compute_uv=False) ** 2
+def _eigenvalues(keys, width: int, *settings) -> np.ndarray:
+    jacobians = np.stack([_jacobian(key, width, *settings) for key in keys])
+    return np.linalg.svd(jacobians, compute_uv=False) ** 2
+
+
+def _log_eigenvalues(keys, width: int, activation, orthogonal, depth: int, *scales) -> np.ndarray:
+    """ln of them, where floats do not hold their range: the exact product of the layers' Jacobians."""
+    drawn = (_factors(key, width, depth, activation, orthogonal, *scales) for key in keys)  # one at a time: 134 MB
+    return np.stack([2 * log_singular_values(np.asarray(f, np.float64), tolerance=1e-3) for f in drawn])
+
+
+def _first(key, width: int, q):
+    h = jax.random.normal(key, (width,))
+    return jnp.sqrt(q * width / jnp.sum(h**2)) * h
+
+
+def _step(key, width: int, activation, orthogonal, weight_std, bias_std):
+    """The layer h ← W φ(h) + b."""
+    first, second = jax.random.split(key)
+    w = weight_std * jax.lax.cond(orthogonal, *[functools.partial(k, first, (width, width), float) for k in KERNELS])
+    b = bias_std * jax.random.normal(second, (width,))
+    return lambda h: jax.lax.switch(activation, [ACTIVATIONS[name] for name in ACTIVATIONS_USED], h) @ w + b
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _jacobian(key, width: int, activation, orthogonal, depth, q, weight_std, bias_std):
-    """The Jacobian of `depth` layers h ← W φ(h) + b at pre-activations of mean square q, by jvp of every direction."""
+    """The Jacobian of `depth` layers at pre-activations of mean square q, by jvp of every direction."""
     start, above = jax.random.split(key)
 
     def layer(index, carry):
-        h, jacobian = carry
-        first, second = jax.random.split(jax.random.fold_in(above, index))
-        draws = [functools.partial(kernel, first, (width, width), float) for kernel in KERNELS]
-        w = weight_std * jax.lax.cond(orthogonal, *draws)
-        b = bias_std * jax.random.normal(second, (width,))
+        key = jax.random.fold_in(above, index)
+        h, push = jax.linearize(_step(key, width, activation, orthogonal, weight_std, bias_std), carry[0])
+        return h, jax.vmap(push, 1, 1)(carry[1])
 
-        def function(h):
-            return jax.lax.switch(activation, [ACTIVATIONS[name] for name in ACTIVATIONS_USED], h) @ w + b
+    return jax.lax.fori_loop(0, depth, layer, (_first(start, width, q), jnp.eye(width)))[1]
 
-        h, push = jax.linearize(function, h)
-        return h, jax.vmap(push, 1, 1)(jacobian)
 
-    h = jax.random.normal(start, (width,))
-    return jax.lax.fori_loop(0, depth, layer, (jnp.sqrt(q * width / jnp.sum(h**2)) * h, jnp.eye(width)))[1]
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _factors(key, width: int, depth: int, activation, orthogonal, q, weight_std, bias_std):
+    """The Jacobian of each of these layers."""
+    start, above = jax.random.split(key)
+
+    def layer(h, key):
+        h, push = jax.linearize(_step(key, width, activation, orthogonal, weight_std, bias_std), h)
+        return h, jax.vmap(push, 1, 1)(jnp.eye(width))
+
+    return jax.lax.scan(layer, _first(start, width, q), jax.random.split(above, depth))[1]
 
 
 def _density(index: int, network: Network, q: float) -> dict[str, np.ndarray]:
     """Theory's density on a grid that is fine at the edge, its atoms, and its distribution function."""
     arguments = network.activation, network.weights, network.depth, q
     edge = isometry.largest_squared_singular_value(*arguments)
-    x = edge * np.exp(-(np.linspace(0, math.sqrt(math.log(edge) + 12), 600)[1:][::-1] ** 2))
+    lowest = math.log(edge) + LOWEST[network == DEEP]
+    x = edge * np.exp(-(np.linspace(0, math.sqrt(lowest), 600)[1:][::-1] ** 2))
     law = isometry.squared_singular_value_density(*arguments, x)
-    below = np.concatenate([[0.0], np.cumsum((law.values[1:] + law.values[:-1]) / 2 * np.diff(x))])
+    heights = law.values * x  # per nat
+    below = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2 * np.diff(np.log(x)))])
     atoms = np.array(law.atoms).reshape(-1, 2)
     mass = 1 - below[-1] - atoms[:, 1].sum()  # what lies below the grid
     distribution = mass + below + (atoms[None, :, 1] * (atoms[None, :, 0] <= x[:, None])).sum(axis=1)
@@ -234,26 +272,29 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     found, (paper, later) = [], ("Pennington et al. 2017, arXiv:1711.04735", "Pennington et al. 2018, arXiv:1802.09979")
     rows = {network: index for index, network in enumerate(NETWORKS)}
     for network in WIDE:
-        if network.depth > 1:
+        if network.depth in (4, 8):  # deeper ones of this width have not the variance of infinitely wide ones
             values = result[f"values_{rows[network]}"].astype(np.float64)
             expected = isometry.squared_singular_value_variance(network.activation, network.weights, network.depth, 1.0)
             spread = values.var(axis=1) / values.mean(axis=1) ** 2
             error = 4 * spread.std(ddof=1) / math.sqrt(len(spread)) + expected * 2 * network.depth / config.width
             words = f"{network.name}: J Jᵀ has the relative variance {{measured:.2f}}"
             found.append(Claim(f"variance: {network.name}", spread.mean(), expected, error, paper, statement=words))
-    for network in (*TUNED, *SPREAD, *WIDE[:3]):
+    for network in JUDGED:
         distance = _distance(result, rows[network])
         words = f"{network.name}: the distribution differs from theory's by {{measured:.3f}}"
         width = config.width if network in WIDE else config.deep_width
-        found.append(Claim(f"density: {network.name}", distance, 0.0, 6 / width, later, statement=words))
+        # a product's rank is the fewest open gates of a layer: the least of L Gaussian numbers, at most √(2 ln L) out
+        gates = math.sqrt(2 * math.log(network.depth) / width) / 2 if network.activation == "relu" else 0.0
+        found.append(Claim(f"density: {network.name}", distance, 0.0, 6 / width + gates, later, statement=words))
     return found + _ends(config, result, rows, later)
 
 
 def _distance(result: dict[str, np.ndarray], index: int) -> float:
     """Largest difference of the two distribution functions, away from the places of the atoms."""
     x, below, values = result[f"x_{index}"], result[f"below_{index}"], np.sort(result[f"values_{index}"], axis=None)
+    places = np.log(x) if NETWORKS[index] == DEEP else x
     away = np.all(np.abs(np.log(x[:, None] / np.maximum(result[f"atoms_{index}"][None, :, 0], 1e-300))) > 0.01, axis=1)
-    empirical = np.searchsorted(values, x, side="right") / len(values)
+    empirical = np.searchsorted(values, places, side="right") / len(values)
     return float(np.abs(empirical - below)[away].max())
 
 
@@ -270,12 +311,16 @@ def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int
               later,
               statement="hard tanh, depth 1024: {measured:.1%} of them"),
         _edge("edge of tanh", result, rows[TUNED[-1]], edge, later),
-        *(_edge(f"edge: {network.name}", result, rows[network], _theory_edge(network), later) for network in SPREAD),
+        *(_edge(f"edge: {network.name}", result, rows[network], _theory_edge(network), later)
+          for network in (*SPREAD, EDGE)),
         Claim("control", np.abs(np.log(control)).max(), 0.0, 1e-5, "a product of orthogonal matrices is one",
               statement="linear and orthogonal: all singular values within {measured:.0e} of 1"),
         *(Claim(f"learning time: {chain} matrices", time, mode_time(1.0, 1e-3, 0.5, chain), 2e-3 * time, saxe,
                 statement=f"a chain of {chain} matrices learns a mode in the time {{measured:.3f}}")
           for chain, time in zip(CHAINS, result["times"], strict=True)),
+        Claim("learning time", float(result["long"]), mode_time(1.0, 1e-3, 0.5, np.inf),
+              -2 * math.log(1e-3) / LONG * float(result["long"]), saxe,  # u^(2/LONG) is not yet 1 at the start
+              statement=f"{LONG} matrices: the time that a mode takes, times their number, is {{measured:.1f}}"),
         Claim("largest step", steps[CHAINS.index(4)] / steps[-1], 29 / 4, 0.01, saxe,
               statement="4 matrices bear steps {measured:.3f} times as large as 29"),
         Claim("conserved", float(result["conserved"]), 0.0, 1e-3, saxe,

@@ -88,6 +88,8 @@ INITIALIZATION = (
         relation="<="),
     Row("30 layers with variance 2/n train (test accuracy at least 1/2)", "He et al. 2015", 0.5,
         (C, "critical: trains"), relation=">="),
+    Row("a mode of many matrices is learnt in the time 1005 over their number", "Saxe et al. 2014", 1004.907,
+        (D, "learning time")),
     Row("a mode of 2 matrices is learnt in the time 3.4534", "Saxe et al. 2014", 3.4534,
         (D, "learning time: 2 matrices")),
     Row("a mode of 29 matrices is learnt in the time 23.118",
