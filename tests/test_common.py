@@ -15,14 +15,11 @@ from gradjax.chain import as_layers, run
 from gradjax.gradients import layer_gradients, log_gradient_norms, log_signal_norms
 from gradjax.jacobians import input_output_jacobian, layer_jacobians
 
-# what these hold is held by a quicker neighbour too, but for the layer itself, which has its own tests
-SLOW = {
-    *("convolution_1d", "convolution_2d", "pre_ln", "post_ln", "linear_recurrent_unit", "lstm"),
-    *("dropped", "through_complex", "coupled_blocks", "gru", "normalized_batch", "tied_and_plain"),
-}
+# the other networks run the same code but for their own layers, which have their own tests; .ci/run runs them all
+QUICK = ("mlp_tanh", "rnn", "of_rank_two", "shortcuts", "reverse_only")
 
 pytestmark = pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in VARIANTS]
+    "variant", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
 )
 
 

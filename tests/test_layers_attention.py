@@ -59,6 +59,7 @@ def test_a_causal_token_depends_on_nothing_behind_it(x64):
     assert not np.triu(size, 1).any() and (size[np.tril_indices(TOKENS)] > 0).all()
 
 
+@pytest.mark.slow
 def test_tokens_exchanged_are_outputs_exchanged(precision):
     block, h = transformer_block(KEY, WIDTH, HEADS, dtype=jnp.dtype(precision)), sequence(precision)
     close(block(h[::-1]), block(h)[::-1], precision)
@@ -141,6 +142,7 @@ def test_a_transformer_reads_ids_and_writes_logits(norm):
     assert len(transformer(0, depth=1, width=4, tokens=5, norm=norm)) == (3 if norm == "pre" else 2)
 
 
+@pytest.mark.slow
 def test_depth_costs_no_program():
     def length(depth):
         layers = transformer(0, depth=depth, width=4, tokens=2)

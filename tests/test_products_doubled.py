@@ -60,6 +60,7 @@ def test_a_triangular_chain_keeps_digits_that_filling_its_zeros_would_lose(x64):
     assert np.all(bounds < 1e-9)
 
 
+@pytest.mark.slow
 def test_inside_a_trace_the_values_agree_with_the_doubled_ones(x64):
     factors = CASES["triangular"](4, 20)
     traced = jax.jit(log_singular_values)(jnp.asarray(factors))

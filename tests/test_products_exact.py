@@ -24,12 +24,14 @@ def test_an_entry_that_is_drowned_and_comes_back(power):
     assert errors.max() < 1e-11
 
 
+@pytest.mark.slow
 def test_ordinary_digits_drown_it(x64):
     """Inside a trace there is no host to ask; nothing is guessed there."""
     traced = jax.jit(log_singular_values_with_error)(jnp.asarray([drowning(2.0**-100)]))
     assert np.isinf(traced[1]).all()
 
 
+@pytest.mark.slow
 def test_prefixes_are_counted_in_the_caller_s_factors():
     dense = 3 * np.eye(3) - 2.0  # three times a reflection
     factors = [2 * np.eye(3), drowning(2.0**-100), dense, drowning(2.0**-200), np.eye(3)]
@@ -47,6 +49,7 @@ def mixed_chains():
     return (sparse * np.where(rng.random((40, 3, 6, 6)) < 0.4, 2.0**-80, 1.0))[[28, 36, 0]]
 
 
+@pytest.mark.slow
 def test_layers_that_mix_scales_with_nothing_dense_between_are_taken_together(monkeypatch):
     chains = mixed_chains()
     values, errors = log_singular_values_with_error(chains)  # short: all three at once
@@ -60,6 +63,7 @@ def test_layers_that_mix_scales_with_nothing_dense_between_are_taken_together(mo
         assert (np.abs(again[known] - values[known]) <= (bounds + errors)[known]).all()
 
 
+@pytest.mark.slow
 def test_a_wanted_depth_between_them_gives_up_those_after_it():
     errors = prefix_log_singular_values([drowning(2.0**-100), np.eye(3), drowning(2.0**-100)], [1, 2, 3])[1]
     assert np.isfinite(errors).all(axis=1).tolist() == [True, False, False]

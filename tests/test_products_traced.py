@@ -56,6 +56,7 @@ def test_a_layer_that_mixes_scales_is_given_up_from_its_depth_on(x64):
     assert np.isfinite(prefix_log_singular_values(chain, depths)[1]).all()  # the host does not give up
 
 
+@pytest.mark.slow
 def test_one_member_of_a_batch_gives_up_alone(x64):
     batch = jnp.asarray([[drowning(2.0**-100)], [np.diag([3.0, 2.0, 1.0])], [drowning(0.5)]])
     errors = jax.jit(jax.vmap(log_singular_values_with_error))(batch)[1]
@@ -69,6 +70,7 @@ def test_proven_zeros_stay_proven_beside_it(x64):
     assert np.isneginf(values[3]) and errors[3] == 0 and np.isinf(errors[:3]).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_afforded_is_given_up(monkeypatch):
     chain = [np.eye(3), drowning(2.0**-100), np.eye(3)]
     assert np.isfinite(log_singular_values_with_error(chain)[1]).all()
@@ -91,6 +93,7 @@ def test_a_pivot_that_no_digits_make_certain_is_given_up(monkeypatch):
     assert np.isfinite(errors).tolist() == [True, True, False]
 
 
+@pytest.mark.slow
 def test_beside_other_layers_it_may_have_become_any_value(monkeypatch):
     monkeypatch.setattr(exact, "MOST_DIGITS", 1000)
     layers = [CANCELLING, np.diag([1.0, 2.0, 3.0]), CANCELLING]

@@ -31,6 +31,7 @@ def test_layers_whose_product_leaves_the_range_of_floats(dtype, size):
     assert error <= (1e-9 if dtype == np.float64 else 1e-3 * 60)
 
 
+@pytest.mark.slow
 def test_a_random_walk_of_scales_to_the_edge_and_back():
     """Where it was found: the largest entry of a running product falls to 1e-302, and its smallest ones below tiny."""
     factors = CASES["mixed_layers"](2, 1000, np.float32, 1).astype(np.float64)

@@ -83,6 +83,7 @@ def test_the_leading_values_are_those_of_the_whole(activation, kernel, sizes, x6
     assert np.isneginf(values[rank:]).all()
 
 
+@pytest.mark.slow
 def test_the_leading_values_at_depth_10000_where_a_jvp_overflows(precision):
     gains = jnp.array([1.5, 0.5, 1.2, 1.0, 1.4])
     layers = [Stack(Partial(lambda w, h: w * (h - 1) + 1, jnp.tile(gains, (10_000, 1))))]

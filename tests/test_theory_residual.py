@@ -170,7 +170,9 @@ def test_tokens_of_a_transformer_collapse_unless_the_skip_is_strong():
     assert (length >= 1 + blocks / 2).all() and (length <= 1 + 3 * blocks / 2).all()
 
 
-@pytest.mark.parametrize(("depth", "tokens", "word"), [(0, 4, "depth is 0"), (3, 0, "tokens is 0"), (2.5, 4, "depth is 2.5")])
+@pytest.mark.parametrize(
+    ("depth", "tokens", "word"), [(0, 4, "depth is 0"), (3, 0, "tokens is 0"), (2.5, 4, "depth is 2.5")]
+)
 def test_transformers_that_cannot_be(depth, tokens, word):
     with pytest.raises(ValueError, match=word):
         transformer_signals(depth, tokens)

@@ -46,6 +46,7 @@ def test_conjugate_gradients_on_residual_layers(x64):
     np.testing.assert_allclose(trailing(factors, formed=False), log_singular_values(factors)[-2:], rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_saturated_unit_is_small_and_no_zero(x64):
     """A row of 1e-30, far below rounding beside the others of its layer, drowns them and is itself exact."""
     factors = np.random.default_rng(3).normal(size=(DEPTH, WIDTH, WIDTH))
