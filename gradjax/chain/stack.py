@@ -131,12 +131,14 @@ def slice_of(stack: Stack, leaves):
 
 def depth_of(entry: type_of_entry) -> int:
     """How many layers the entry stands for."""
-    return entry.depth if isinstance(_admitted(entry), Stack) else 1
+    entry = _admitted(entry)
+    return entry.depth if isinstance(entry, Stack) else 1
 
 
 def layer_of(entry: type_of_entry) -> Layer:
     """The entry's layer, with the depth axis on its leaves where the entry is a Stack."""
-    return entry.layer if isinstance(_admitted(entry), Stack) else entry
+    entry = _admitted(entry)
+    return entry.layer if isinstance(entry, Stack) else entry
 
 
 def _admitted(entry: type_of_entry) -> type_of_entry:
