@@ -361,7 +361,7 @@ def _plot_tolerances(errors, times, config: Config, result: dict[str, np.ndarray
     promise = PROMISES["cpu" if "CPU" in str(result["device"]) else "gpu"][0]
     plotting.theory(times, [FINE, COARSE], [2 * promise, promise], "promised, at most", 2)
     plotting.measured(times, tolerances, (seconds[:, 3] / seconds[:, 0]).T, "gradjax, Gaussian layers", 3)
-    times.set(xscale="log", xlabel="tolerance [nats]", ylabel="time over plain product")
+    times.set(xscale="log", yscale="log", xlabel="tolerance [nats]", ylabel="time over plain product")
     width, depth, _ = config.narrow
     for ax, title in ((errors, "Blocks follow the tolerance"), (times, "What a digit costs")):
         ax.set_title(f"{title}, {depth} layers of width {width}")
