@@ -62,7 +62,8 @@ def test_ctrl_c_ends_all_of_them_in_one_sentence_and_keeps_what_is_finished(tmp_
     for name in ("late", "later"):
         write_study(tmp_path, name, changes=[("    chance =", "    __import__('time').sleep(600)\n    chance =")])
     (tmp_path / "studies" / "__main__.py").write_text(
-        "from pathlib import Path\nimport gradjax.study\nif __name__ == '__main__':\n"
+        "from pathlib import Path\nimport signal\nimport gradjax.study\nif __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background starts it deaf\n"
         "    raise SystemExit(gradjax.study.main(Path(__file__).parent))\n"
     )
     command = [sys.executable, str(Path("studies", "__main__.py")), "--jobs", "2", "--platform", "cpu"]

@@ -69,6 +69,7 @@ thead th { color: var(--soft); font-weight: 600; font-size: .85rem; }
   display: inline-block; font-weight: 650; font-size: .85rem; padding: .1rem .5rem; border-radius: 99px;
   white-space: nowrap;
 }
+header .verdict { white-space: normal; border-radius: 1rem; }
 .holds { color: var(--good); background: var(--good-wash); }
 .fails { color: var(--bad); background: var(--bad-wash); }
 .notice { background: var(--bad-wash); color: var(--bad); border-left: 4px solid var(--bad); padding: .6rem .8rem; }
