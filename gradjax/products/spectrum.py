@@ -18,7 +18,8 @@ from gradjax.products.prepared import prepared
 
 MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
 SAFETY = 20.0  # the bound over the root mean square of what those runs moved
-MARGIN = 0.1  # of the tolerance: what a block may lose is estimated from its smallest pivot, and may be more
+MARGIN = 0.1  # of the tolerance: what a block may lose is estimated, and later layers may enlarge it
+NARROW = 64  # below this width the part is smaller, to a sixteenth: few columns are a poor sample, and cost little
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
 LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
 
@@ -133,7 +134,7 @@ def _differentiable(depths, tolerance, probes, twice, watched):
     def measure(runs: Runs, ranks):
         segments = make_segments(runs, depths)
         known = provable_ranks(segments) if ranks is None else ranks
-        plan = make_plan(tolerance, known.shape[0], segments[0].stack.dtype, twice)._replace(watched=watched)
+        plan = make_plan(tolerance, segments, twice)._replace(watched=watched)
         return _member(segments, known, plan, depths=depths, probes=probes, settled=0.01 * tolerance)
 
     @measure.defjvp
@@ -141,9 +142,10 @@ def _differentiable(depths, tolerance, probes, twice, watched):
         (runs, ranks), (moves, _) = primals, tangents
         values, errors = measure(runs, ranks)
         safe, _ = finite_or_identity(runs)
-        ranks = provable_ranks(make_segments(safe, depths)) if ranks is None else ranks
+        segments = make_segments(safe, depths)
+        ranks = provable_ranks(segments) if ranks is None else ranks
         near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
-        plan = make_plan(tolerance, ranks.shape[0], values.dtype, twice)
+        plan = make_plan(tolerance, segments, twice)
         changes = spectrum_change(safe, ranks, moves, values, depths=depths, plan=plan, near=near)
         return (values, errors), (changes, jnp.zeros_like(errors))
 
@@ -172,9 +174,13 @@ def _member(segments: list[Segment], ranks: Array, plan: Plan, *, depths, probes
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def make_plan(tolerance: float, depth: int, dtype, twice: bool) -> Plan:
+def make_plan(tolerance: float, segments: list[Segment], twice: bool) -> Plan:
     """What one layer may lose, where the losses of independent roundings add up like a random walk; and the digits."""
-    return Plan(MARGIN * max(tolerance, COARSEST * float(jnp.finfo(dtype).eps)) / math.sqrt(depth), twice)
+    stacks = [segment.stack for segment in segments]
+    depth, unit = sum(stack.shape[-3] for stack in stacks), float(jnp.finfo(stacks[0].dtype).eps)
+    width = max(stack.shape[-1] for stack in stacks)
+    margin = MARGIN * min(max(width / NARROW, 0.25), 1.0) ** 2
+    return Plan(margin * max(tolerance, COARSEST * unit) / math.sqrt(depth), twice)
 
 
 def _values(
