@@ -310,7 +310,8 @@ def _transformers(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     ratio = np.exp(pre[-1, :, 0] - pre[-1, :, deep - 1])
     jacobian, total, unmoved = result["single"].T
     scaled, pair = result["lengths"][AT["Pre-LN, a = 1/√(2L)"]], (shallow, deep)
-    gpt = np.log(np.stack([scaled[row, :, n] - scaled[row, :, 0] for row, n in zip((0, -1), pair, strict=True)], 1))
+    grown = np.stack([scaled[row, :, n] - scaled[row, :, 0] for row, n in zip((0, -1), pair, strict=True)], 1)
+    gpt = np.log(np.maximum(grown, np.finfo(float).eps))  # under a plant signals shrink, which has no logarithm
     added = [transformer_signals(n, TOKENS, branch=(2 * n) ** -0.5).length[-1] - 1 for n in pair]
     finite = 5 / config.width
 
