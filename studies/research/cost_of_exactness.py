@@ -101,7 +101,7 @@ PRESETS = {
         batches=(1,),
         tolerances=(COARSE, FINE),
         rounds=5,
-        slack=200.0,
+        slack=5000.0,
     ),
     "full": Config(),
 }
