@@ -21,7 +21,7 @@ def platform_tolerance(dtype, depth: int, width: int = 1, growth: float = 1.0) -
     A layer is off by √n ε, the random walk of n rounded terms, and by a few ε of its activation; on either platform;
     and L layers add that up, at the highest matmul precision, which everything here asks for. A singular value of a
     layer κ times smaller than its largest is κ times less exact. Training amplifies a last bit without bound: its
-    numbers have no tolerance of their own, its claims' verdicts are the same on every platform.
+    numbers have no tolerance.
 
     Args:
         dtype: of the network, a floating type.

@@ -221,23 +221,17 @@ ROWS = [
     row("products.naive_log_singular_values", factors=factors()),
     row("products.prefix_log_singular_values", factors=factors(), depths=chosen(depths()), tolerance=TOLERANCE),
     row("products.singular_vectors", factors=factors(), tolerance=TOLERANCE),
-    row(
-        "leading.leading_log_singular_values",
-        layers=LAYERS,
-        x=X,
-        k=whole(2),
-        tolerance=TOLERANCE,
-        passes=COUNT,
-        key=KEY,
-    ),
-    row(
-        "leading.trailing_log_singular_values",
-        layers=LAYERS,
-        x=X,
-        k=whole(2),
-        tolerance=TOLERANCE,
-        passes=COUNT,
-        key=KEY,
+    *(
+        row(
+            f"leading.{end}_log_singular_values",
+            layers=LAYERS,
+            x=X,
+            k=whole(2),
+            tolerance=TOLERANCE,
+            passes=COUNT,
+            key=KEY,
+        )
+        for end in ("leading", "trailing")
     ),
     row("spectra.jacobian_spectrum", **AT, depths=depths(), tolerance=TOLERANCE, memory=MEMORY),
     row("lyapunov.log_growths", layers=LAYERS, x=X, count=COUNT, key=KEY),

@@ -14,7 +14,7 @@ ELSEWHERE = {
     "gradjax.platforms.": "takes no arguments but a test's own tolerance: test_platforms",
 }
 
-PENDING = (  # lines that no run has judged to the end yet: they are written, and the next session starts with them
+PENDING = (  # lines that no run has judged to the end yet: written, and not run by `test_bad_input.py`
     "gradjax.products.",
     "gradjax.leading.",
     "gradjax.spectra.",
