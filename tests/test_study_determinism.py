@@ -1,7 +1,7 @@
 """The same seed gives the same bytes, for every study and whatever else the process has done.
 
-Each study runs twice at its quick preset, so these are marked slow; pictures and records are compared by
-`python -m gradjax.study.same`. What a clock has measured differs from run to run: its name says so.
+Each study runs twice at its quick preset, so these are marked slow; .ci/run does the same in fresh processes, pictures
+and records included. What a clock has measured differs from run to run: its name says so (`gradjax.study.same`).
 """
 
 from pathlib import Path
