@@ -172,7 +172,7 @@ def graded_right(product: Graded) -> tuple[Wide, Array]:
 
 def log_values(product: Graded, settled: float) -> Array:
     """ln of the singular values of a graded product, descending, each within about `settled` nats."""
-    return wide.log(singular_values(*graded_right(product), settled))
+    return _descending_logs(singular_values(*graded_right(product), settled))
 
 
 def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
@@ -181,4 +181,9 @@ def log_values_and_rows(product: Graded) -> tuple[Array, Array]:
     Without the sweeps first: each of them exchanges the left and right vectors.
     """
     columns = orthogonalized(*graded_right(product), float(jnp.finfo(product.right.dtype).eps), more=1)
-    return wide.log(columns.scale), columns.unit
+    return _descending_logs(columns.scale), columns.unit
+
+
+def _descending_logs(values: Wide) -> Array:
+    """ln of descending values, descending too: across a power of two a sum of two logs may round past its neighbour."""
+    return lax.cummin(wide.log(values))

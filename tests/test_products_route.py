@@ -1,0 +1,67 @@
+"""How long the blocks are that a chain is multiplied in, and how its values leave it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradjax.products import Runs, blocks, chain, pivoted, spectrum, wide
+from gradjax.products.jacobi import _descending_logs
+from gradjax.products.plan import make_segments
+
+WIDTH, PART = 8, 32
+TURNING, STRETCHING = 1.0, 1e4  # condition numbers of a layer
+
+
+def layers(*conditions, seed=0):
+    """`PART` layers of each condition number, in frames that do not agree."""
+    rng, found = np.random.default_rng(seed), []
+    for condition in conditions:
+        left, right = np.linalg.qr(rng.normal(size=(2, PART, WIDTH, WIDTH)))[0]
+        found.append(left * np.geomspace(1.0, 1 / condition, WIDTH) @ right)
+    return np.concatenate(found)
+
+
+@jax.jit
+def step(state, orders, allowance):
+    return chain._try_step(state, orders, chain.Plan(allowance))
+
+
+def blocks_taken(stack, tolerance):
+    """(first layer, layers) of every block that was tried, 0 layers where it was refused."""
+    depth = len(stack)
+    segments = make_segments(Runs((jnp.asarray(stack),)), (depth,))
+    tables = (jnp.asarray(table, jnp.int32) for table in (segments[0].stops, segments[0].slots))
+    ranks = jnp.full(depth, WIDTH, jnp.int32)
+    orders = chain.Orders(segments[0].stack, ranks, *tables, start=0, end=jnp.int32(depth))
+    state = chain._start(pivoted.identity(WIDTH, stack.dtype), orders, 1, jnp.int32(depth))
+    state, found = state._replace(product=blocks.begin(state.product)), []
+    allowance = jnp.asarray(spectrum.make_plan(tolerance, segments, False).allowance)
+    while state.layer < depth and not state.stuck:
+        after = step(state, orders, allowance)
+        found.append((int(state.layer), int(after.layer - state.layer)))
+        state = after
+    assert not state.stuck
+    assert state.spent <= allowance**2 * depth * (1 + chain.ADVANCE)
+    return found
+
+
+def test_a_block_gets_shorter_where_layers_are_ill_conditioned_and_longer_again_after_them(x64):
+    taken = blocks_taken(layers(TURNING, STRETCHING, TURNING), 1e-6)
+    assert sum(length for _, length in taken) == 3 * PART
+    before, within, after = ([n for at, n in taken if at // PART == part] for part in range(3))
+    assert max(before) == max(after) == 16  # four times the one before it, no more than fit
+    assert 0 in before  # those that would have reached into the ill-conditioned layers
+    assert max(within) == 1
+
+
+def test_blocks_follow_the_tolerance(x64):
+    stack = layers(30.0, 30.0, 30.0)
+    counts = [sum(length > 0 for _, length in blocks_taken(stack, tolerance)) for tolerance in (1e-3, 1e-6, 1e-9)]
+    assert counts[0] < counts[1] < counts[2] / 2
+
+
+def test_logs_of_descending_values_descend_also_across_a_power_of_two(x64):
+    """ln 2^-558 taken from 2^-557 / 2 rounds below that of the next smaller number."""
+    values = wide.Wide(jnp.array([0.5, 1 - 2.0**-53]), jnp.array([-557, -558]))
+    assert (np.diff(wide.log(values)) > 0).all()
+    assert (np.diff(_descending_logs(values)) == 0).all()
