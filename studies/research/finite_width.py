@@ -8,7 +8,8 @@ keeps about half. Factors multiply, so logarithms add.
 
 Prediction: for weights of variance 2/n, ln |J u|² has the mean -5β/2 and the variance 5β with β = Σ 1/n_l, to leading
 order in 1/n. So the typical network falls behind the mean, the mean of the square is carried by rare large values
-(E|J u|⁴ / (E|J u|²)² = Π(1 + 5/n_l), exactly), and only depth over width counts. At small width the leading order is
+(E|J u|⁴ / (E|J u|²)² = Π(1 + 5/n_l), exactly), and only depth over width counts. That mean is n_L / n_0, the units of
+the last layer over those of the first, whatever lies between. At small width the leading order is
 off by up to a factor of two; the exact law is a mixture of chi-squared laws over the number of open gates. A layer
 dies, every gate closed, with probability 2^-n. Control: linear layers, whose variance is 2/n, not 5/n, and orthogonal
 ones, which do not spread at all.
@@ -42,11 +43,17 @@ CHUNK = 4e6  # random weights at once
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """A network of equal layers: what the study compares."""
+    """A network of equal layers, or of ever narrower ones: what the study compares."""
 
     width: int
     depth: int
     kind: str = "relu"
+    last: int = 0
+    """Units of the last layer, reached in equal steps; 0: as many as the others."""
+
+    @property
+    def widths(self) -> list[int]:
+        return np.linspace(self.width, self.last or self.width, self.depth + 1).astype(int).tolist()
 
     @property
     def name(self) -> str:
@@ -62,7 +69,8 @@ SHAPES = (  # a line here adds a curve and its claims
     Shape(50, 10, "linear"),
 )
 SMALL, NARROW, DEEP, FRAIL = Shape(200, 10), Shape(8, 8), Shape(50, 50), Shape(3, 8)
-CONTROL = Shape(50, 10, "orthogonal")
+CONTROL, TAPERED = Shape(50, 10, "orthogonal"), Shape(64, 6, last=16)
+OTHERS = SMALL, FRAIL, CONTROL, TAPERED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +88,20 @@ class Config:
 
 
 PRESETS = {"quick": Config(networks=2000, most_weights=3e7), "full": Config()}
-PLANTS = {  # gated and linear layers exchanged (so are their weight variances); narrower networks than stated
+PLANTS = {  # gated and linear layers exchanged (so are their weight variances); weights 1.05 times as large as stated;
+    # narrower networks than stated
     "gates": (
         *(f"{what}: {shape.name}" for shape in SHAPES for what in ("mean", "variance")),
         "fourth moment", "dead networks", "leading order at width 8",
     ),
-    "stretched": ("orthogonal control",),
+    "stretched": ("orthogonal control", "mean of |J u|²"),
     "half_the_width": ("depth over width alone",),
 }  # fmt: skip
 
 
 def compute(config: Config) -> dict[str, np.ndarray]:
     """ln |J u|² of every network (NaN beyond the last one), -inf where it is dead."""
-    shapes = (*SHAPES, SMALL, FRAIL, CONTROL)
+    shapes = (*SHAPES, *OTHERS)
     logs = [_logs(config, shape, index) for index, shape in enumerate(progress(shapes, "shapes"))]
     filled = np.full((len(shapes), config.networks), np.nan)
     for row, values in zip(filled, logs, strict=True):
@@ -103,28 +112,32 @@ def compute(config: Config) -> dict[str, np.ndarray]:
 
 def _theory(shape: Shape) -> finite_width.LogNormMoments:
     gated = [shape.kind == "relu"] * shape.depth
-    return finite_width.log_squared_norm_moments([shape.width] * (shape.depth + 1), gated=gated)
+    return finite_width.log_squared_norm_moments(shape.widths, gated=gated)
 
 
 def _logs(config: Config, shape: Shape, index: int) -> np.ndarray:
     kind = shape.kind
     if config.plant == "gates":
         kind = {"relu": "linear", "linear": "relu"}.get(kind, kind)
-    width = shape.width // 2 if config.plant == "half_the_width" and shape == SHAPES[2] else shape.width
-    count = min(config.networks, int(config.most_weights / (width**2 * shape.depth)))
-    gain = 1.01 if config.plant == "stretched" else 1.0
-    rng, chunk = np.random.default_rng([config.seed, index]), max(1, int(CHUNK / (width**2 * shape.depth)))
-    parts = [_log_norms(*_draw(rng, kind, gain, chunk, width, shape.depth), kind) for _ in range(-(-count // chunk))]
+    narrowed = config.plant == "half_the_width" and shape == SHAPES[2]
+    widths = (dataclasses.replace(shape, width=shape.width // 2) if narrowed else shape).widths
+    weights = widths[0] ** 2 * shape.depth
+    count, chunk = min(config.networks, int(config.most_weights / weights)), max(1, int(CHUNK / weights))
+    gain, rng = 1.05 if config.plant == "stretched" else 1.0, np.random.default_rng([config.seed, index])
+    parts = [_log_norms(*_draw(rng, kind, gain, chunk, widths), kind) for _ in range(-(-count // chunk))]
     return np.concatenate(parts).astype(np.float64)[:count]
 
 
-def _draw(rng, kind: str, gain: float, count: int, width: int, depth: int):
-    """Weights (depth, count, width, width), inputs, and unit vectors u."""
-    weights = rng.standard_normal((depth, count, width, width), np.float32)
+def _draw(rng, kind: str, gain: float, count: int, widths: list[int]):
+    """Weights (depth, count, width, width), inputs, and unit vectors u; units that a narrower layer has not are cut."""
+    width, fan_in, fan_out = widths[0], np.array(widths[:-1], np.float32), np.array(widths[1:])
+    weights = rng.standard_normal((len(fan_in), count, width, width), np.float32)
     if kind == "orthogonal":
-        weights = np.float32(gain) * np.linalg.qr(weights)[0]
+        weights = np.linalg.qr(weights)[0]
     else:
-        weights *= np.float32(math.sqrt((2 if kind == "relu" else 1) / width))
+        weights *= np.sqrt((2 if kind == "relu" else 1) / fan_in)[:, None, None, None]
+        weights *= (np.arange(width) < fan_out[:, None])[:, None, :, None]
+    weights *= np.float32(gain)
     x, u = rng.standard_normal((2, count, width), np.float32)
     return weights, x, u / np.linalg.norm(u, axis=1, keepdims=True)
 
@@ -169,7 +182,7 @@ def _error(samples: np.ndarray) -> float:
 
 def _laws(result: dict[str, np.ndarray]) -> list[Claim]:
     """What follows: the fourth moment at small β, networks that die, a width at which leading order fails."""
-    by_shape = dict(zip((*SHAPES, SMALL, FRAIL, CONTROL), result["logs"], strict=True))
+    by_shape = dict(zip((*SHAPES, *OTHERS), result["logs"], strict=True))
     squares = np.exp(_alive(by_shape[SMALL]))
     ratio = (squares**2).mean() / squares.mean() ** 2
     # the delta method: the ratio's samples by the first-order influence of each network
@@ -184,10 +197,13 @@ def _laws(result: dict[str, np.ndarray]) -> list[Claim]:
     # β = 0.2 in both: what theory says still differs, by second orders in 1/n
     expected = _theory(SHAPES[0]).variance / _theory(SHAPES[2]).variance
     control = np.abs(_alive(by_shape[CONTROL])).max()
+    tapered, (start, *_, end) = np.exp(by_shape[TAPERED][~np.isnan(by_shape[TAPERED])]), TAPERED.widths
     return [
         Claim("fourth moment", ratio, finite_width.fourth_moment_ratio([SMALL.width] * (SMALL.depth + 1)),
               _error(influence), "Hanin 2018, arXiv:1801.03744",
               statement="E|J u|⁴ / (E|J u|²)² is {measured:.3f} at β = 0.05"),
+        Claim("mean of |J u|²", tapered.mean(), end / start, _error(tapered), "Hanin 2018, arXiv:1801.03744",
+              statement=f"from {start} units to {end} in {TAPERED.depth} layers: E|J u|² is {{measured:.3f}}"),
         Claim("dead networks", np.isinf(frail).mean(), dead, 4 * math.sqrt(dead * (1 - dead) / len(frail)),
               "1 - (1 - 2^-n)^L", statement="{measured:.1%} of ReLU networks of width 3 and depth 8 pass nothing on"),
         Claim("leading order at width 8", spread.mean(), exact, _error(spread), "gradjax.theory.finite_width",
