@@ -13,8 +13,10 @@ born: the wall stands inside, where there are three of them.
     code: walls = [error_wall("sigmoid", w, START) for w in config.weights]
 
 One step of gradient descent goes as far as the gradient is long. At the wall that is thousands of times the usual, and
-the parameters are thrown out of the picture. The clip shortens that step to the usual length. Control: at w = 3.5 and
-below the unit has one fixed point, there is no wall, and descent arrives without a clip.
+the parameters are thrown out of the picture. The clip shortens that step to the usual length. As its threshold half
+to ten times the average norm is quoted: of descents without a clip, that holds. The average of descents that are
+clipped far below stands for the wall instead, at whose foot they wait; a clip there comes too late. Control: at
+w = 3.5 and below the unit has one fixed point, there is no wall, and descent arrives without a clip.
 
 Here: the wall is found by bisection on where the unit ends, and its height by looking at the gradient around it:
 neither knows the formula. The gradient's norm is that over both parameters together.
@@ -49,6 +51,7 @@ RATE, THRESHOLD = 0.05, 0.1  # of descent; the threshold is about twice the medi
 BETWEEN = (50, 70)  # steps T between which the growth of the peak is measured, beyond the first transient
 HEIGHT = 1.01  # what is left of that transient is below one percent of the height
 THROWN = 0.5  # a step of this length, a hundred clipped ones, is a sixth of the picture
+MULTIPLES = 0.5, 1.0, 2.0, 5.0, 10.0  # of the average gradient norm, as thresholds: Pascanu's
 LEARNED = 0.01  # of the error; saturated on the wrong side it is 0.09 or 0.49
 
 
@@ -75,8 +78,8 @@ class Config:
 PRESETS = {"quick": Config(points=101, steps=1500, seeds=120), "full": Config()}
 PLANTS = {  # the unit starts at 0.6; no clip acts; descents start where no wall is; the control has a wall
     "other_start": ("wall: place", "wall: growth", "wall: no fold"),
-    "idle_clip": ("clipped: stays", "clipped: learns"),
-    "no_wall": ("unclipped: thrown",),
+    "idle_clip": ("clipped: stays", "clipped: learns", "thresholds: of the average"),
+    "no_wall": ("unclipped: thrown", "thresholds: of the clipped"),
     "wall_in_control": ("control: no growth", "control: not thrown"),
 }
 
@@ -153,9 +156,18 @@ def _descents(config: Config) -> dict[str, np.ndarray]:
         path = _descent(jnp.asarray(limits)[clip], jnp.asarray(starts)[place, start], config.steps)
         return {"paths": path, "errors": _error(path[-1])}
 
-    return gradjax.study.sweep(
+    found = gradjax.study.sweep(
         cell, {"place": [0, 1], "clip": [0, 1], "start": range(config.seeds)}, seed=config.seed, lanes=80
     )
+    averages = [_norms(*path.reshape(-1, 2).T, 50, START).mean() for path in found["paths"][0]]
+    thresholds = np.array([*np.multiply(MULTIPLES, averages[0]), averages[1]])
+
+    def ends(threshold, start):
+        return _error(_descent(threshold, start, config.steps)[-1])
+
+    everywhere = jax.jit(jax.vmap(jax.vmap(ends, (None, 0)), (0, None)))
+    tried = np.full_like(thresholds, limits[1]) if config.plant == "idle_clip" else thresholds
+    return found | {"thresholds": thresholds, "errors_at": np.asarray(everywhere(tried, starts[0]))}
 
 
 def _error(theta):
@@ -186,6 +198,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     jumps = np.abs(np.diff(result["paths"], axis=3)).max(axis=(3, 4))  # (place, clip, seed)
     thrown, learned = jumps[0, 0] > THROWN, result["errors"] < LEARNED
     error = 2 * np.sqrt(0.25 / config.seeds)  # two standard errors of a fraction, at most
+    arrived = (result["errors_at"] < LEARNED).mean(axis=1)
     flat = result["flat"][config.times.index(20) :]
     rows = [
         ("wall: place", np.abs(result["places"] - [wall.bias for wall in walls]).max(), "<=", 0.0, 1e-12,
@@ -200,6 +213,10 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "with the clip no step is longer than {measured:.4f}"),
         ("clipped: learns", learned[0, 1].mean() - learned[0, 0].mean() - 2 * error, ">=", 0.3, 0.0,
          "with the clip at least {measured:.0%} more of the descents reach an error below 0.01"),
+        ("thresholds: of the average", arrived[:-1].min() - error, ">=", 0.75, 0.0,
+         "with half to ten times the average norm as the threshold {measured:.0%} of the descents arrive, or more"),
+        ("thresholds: of the clipped", arrived[-1] + error, "<=", 0.5, 0.0,
+         "with the average norm of the clipped descents, who wait at the wall, {measured:.0%} or fewer do"),
         ("control: no growth", np.ptp(flat), "<=", 0.0, float(np.log(1.02)),
          "where there is no wall the peak's ln moves by {measured:.3f} from T = 20 to 100"),
         ("control: not thrown", jumps[1, 0].max() + (not learned[1].all()), "<=", THROWN, 0.0,
