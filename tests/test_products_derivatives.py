@@ -102,6 +102,11 @@ def test_values_that_are_zero_have_derivative_zero_and_the_others_their_own(x64)
         turned = [np.swapaxes(f, 0, 1) for f in (factors[2], factors[1], factors[0])]
         moved = [np.swapaxes(m, 0, 1) for m in (moves[2], moves[1], moves[0])]
     np.testing.assert_allclose(change, forward(turned, moved), rtol=0, atol=1e-11)
+    pulled = jax.vjp(log_singular_values, [jnp.asarray(f) for f in factors])[1]
+    of_zeros, of_others = (pulled(jnp.asarray(weights))[0] for weights in ([0.0, 0, 1, 1], [1.0, 1, 0, 0]))
+    assert not any(np.any(gradient) for gradient in of_zeros)
+    paired = sum(float(jnp.sum(gradient * move)) for gradient, move in zip(of_others, moves, strict=True))
+    np.testing.assert_allclose(paired, change[:2].sum(), rtol=1e-11)
 
 
 @pytest.mark.slow
