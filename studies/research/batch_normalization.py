@@ -60,7 +60,7 @@ class Case:
 CASES = (  # a line here adds a point and a claim
     *(Case("relu", batch) for batch in (8, 16, 64, 128)),
     *(Case("linear", batch) for batch in (8, 16, 64)),
-    Case("tanh", 16),
+    *(Case("tanh", batch) for batch in (16, 64)),
     Case("gelu", 16),
     Case("relu", 64, 2.0),
     Case("gelu", 64),
@@ -68,6 +68,9 @@ CASES = (  # a line here adds a point and a claim
 SMALL = [CASES.index(Case(name, 16)) for name in ("linear", "relu", "tanh", "gelu")]
 LARGEST, BESIDE = CASES.index(Case("relu", 128)), CASES.index(Case("gelu", 64))
 USED = ("relu", "linear", "tanh", "gelu")
+LIMITS = {  # activation -> its cases at batch 16 and 64, whose rates are extrapolated to infinite batches
+    name: tuple(CASES.index(Case(name, batch)) for batch in (16, 64)) for name in ("relu", "tanh", "gelu")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +97,7 @@ PLANTS = {  # batch-norm left out where it belongs, put in where it does not, an
     "no_norm": (
         *(f"rate: {case.name}" for case in CASES if case != CASES[BESIDE]), "beside the width: gelu, batch 64",
         "norm itself: relu, batch 128", "least for the identity", "without batch-norm",
+        *(f"large batch: {name}" for name in LIMITS),
     ),
     "weights": ("orthogonal weights",),
 }  # fmt: skip
@@ -188,6 +192,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     meterez = "Meterez et al. 2024, arXiv:2310.02012"
     return [
         *found,
+        *_large_batches(found, paper),
         claim("norm itself: relu, batch 128", norm, result["theory"][LARGEST] ** 0.5, finite, paper,
               "the norm itself, not squared, grows by {measured:.4f} a layer"),
         Claim("least for the identity", least.mean(), float(margin), 0.0, "theorem 9 of Yang et al. 2019", ">=",
@@ -197,6 +202,19 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
         Claim("orthogonal weights", linear[0].mean(), 1.0, excess, meterez,
               statement="linear, batch-norm, orthogonal weights: {measured:.4f} a layer"),
     ]  # fmt: skip
+
+
+def _large_batches(found: list[Claim], source: str) -> list[Claim]:
+    """Rates of infinite batches: those of 16 and 64 less what is proportional to one over the batch."""
+    limits = []
+    for name, pair in LIMITS.items():
+        few, many = (found[row] for row in pair)
+        value, line = ((4 * a - b) / 3 for a, b in ((many.measured, few.measured), (many.expected, few.expected)))
+        exact = batchnorm_gradient_rate(name, np.inf)
+        tolerance = (4 * many.tolerance + few.tolerance) / 3 + abs(line - exact)
+        words = f"{name}, extrapolated to infinite batches: a layer multiplies the squared gradient by {{measured:.3f}}"
+        limits.append(Claim(f"large batch: {name}", value, exact, tolerance, source, statement=words))
+    return limits
 
 
 def plot(config: Config, result: dict[str, np.ndarray]):
