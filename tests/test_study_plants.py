@@ -1,6 +1,7 @@
-"""Every claim of every study can fail: a planted fault makes it, and nothing fails without one (quick preset).
+"""Every claim of every study can fail: a planted fault makes it (quick preset).
 
-Each study runs once for every fault, so these are marked slow; .ci/run runs them all.
+Each study runs once for every fault, so these are marked slow; .ci/run runs them all. That every claim holds without
+a fault is what .ci/run asks of `python -m studies` itself, in the same preset.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ PROJECT = contract.discover(Path(__file__).resolve().parents[1] / "studies")
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("study", PROJECT, ids=lambda study: study.name)
-def test_a_plant_makes_its_claims_fail_and_nothing_fails_without_one(study, x64):
+def test_a_plant_makes_its_claims_fail(study, x64):
     module = study.module
-    for plant, covered in {"": (), **module.PLANTS}.items():
+    for plant, covered in module.PLANTS.items():
         config = dataclasses.replace(module.PRESETS["quick"], plant=plant)
         claims = check_claims(module.claims(config, check_result(module.compute(config))), module.PLANTS)
         failed = {claim.name for claim in claims if not claim.holds}
         sentences = "\n".join(claim.sentence() for claim in claims)
-        assert failed >= set(covered) if plant else not failed, f"plant {plant!r}:\n{sentences}"
+        assert failed >= set(covered), f"plant {plant!r}:\n{sentences}"
