@@ -224,6 +224,7 @@ zclip                    same      same      all-NaN   all-NaN   same      same 
 """
 
 
+@pytest.mark.slow
 def test_what_each_does_at_the_edge_is_as_tabulated():
     """A change upstream is noticed here; the study of clippers prints the same table."""
     rows = [line.split() for line in PINNED.strip().splitlines()[1:]]

@@ -80,7 +80,8 @@ def test_the_layout_holds_and_every_picture_is_there(opened, width):
     assert page.evaluate("[...document.querySelectorAll('math')].every((m) => m.getBoundingClientRect().height > 8)")
 
 
-@pytest.mark.parametrize(("width", "unfolded"), [(360, True), pytest.param(1400, False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "unfolded"), [(360, True), (1400, False)])
 def test_axe_finds_nothing(opened, width, unfolded):
     page = opened(width)
     page.evaluate("(open) => document.querySelectorAll('details').forEach((d) => { d.open = open; })", unfolded)

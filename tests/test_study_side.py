@@ -21,6 +21,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_side_by_side_or_one_by_one_the_bytes_are_the_same_and_a_second_run_does_nothing(tmp_path, capfd):
     for number in range(3):
         write_study(tmp_path, f"coin{number}", changes=[("ORDER = 7", f"ORDER = {3 - number}")])
