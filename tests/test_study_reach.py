@@ -9,6 +9,7 @@ HELPED = SOURCE.replace(
     "def compute(config):", "LIMIT = 0.95\n\n\ndef chance(c):\n    return LIMIT\n\n\ndef compute(config):"
 )
 HELPED = HELPED.replace("chance = 0.95", "odds = chance(config)")
+HELPED = HELPED.replace("LIMIT = 0.95", "LIMIT = 0.95\nTABLE = [2 * odds for odds in (0.1, 0.2)]\n")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ HELPED = HELPED.replace("chance = 0.95", "odds = chance(config)")
         ('"""A fair coin & <its> mean', '"""Coins'),
         ("ORDER = 7", "ORDER = 8"),
         ("return LIMIT", "return LIMIT  # a comment"),
+        ("(0.1, 0.2)", "(0.1, 0.3)"),  # a table whose comprehension has a variable named as one of compute's
     ],
 )
 def test_drawing_and_words_are_no_computation(old, new):
@@ -34,6 +36,7 @@ def test_drawing_and_words_are_no_computation(old, new):
         ("coins: int = 64", "coins: int = 65"),
         ("LIMIT = 0.95", "LIMIT = 0.9"),
         ("return LIMIT", "return 2 * LIMIT"),
+        ("return LIMIT", "return LIMIT + TABLE[0] * 0"),
         ("import numpy as np", "import jax.numpy as np"),
     ],
 )

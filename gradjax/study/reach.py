@@ -46,7 +46,12 @@ def _bound(statement: ast.stmt) -> list[str]:
         return [statement.name]
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
-    return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    # a comprehension's variables are its own: as names of the module, any function with a `name` would reach its table
+    scoped = [
+        part for each in ast.walk(statement) if isinstance(each, ast.comprehension) for part in ast.walk(each.target)
+    ]
+    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    return [node.id for node in names if node not in scoped]
 
 
 def _used(statement: ast.stmt) -> list[str]:
