@@ -169,6 +169,19 @@ def reals(name: str, value, interval: str | None = "(-inf, inf)", ranks: Sequenc
     return array
 
 
+def arrays(name: str, tree) -> Any:
+    """The pytree, unchanged, refused where a leaf is no number, no array of numbers and no random key.
+
+    >>> arrays("batch", {"x": [1.0, "a"]})
+    Traceback (most recent call last):
+    ValueError: batch['x'][1] is 'a', expected an array of numbers
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not (isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)):
+            numeric(name + jax.tree_util.keystr(path), leaf)
+    return tree
+
+
 def listed(name: str, value, what: str = "values") -> list:
     """The values as a list, refused where they cannot be gone through, or are text.
 

@@ -17,6 +17,7 @@ from jax.nn import initializers as theirs
 from gradjax import tables
 from gradjax.arguments import as_function, choice, floating, real, wholes
 from gradjax.numerics import as_key
+from gradjax.room import fitting
 
 TRUNCATED_VARIANCE = 0.7737413035502987  # of N(0, 1) cut at -2 and 2: 1 - 4 pdf(2) / (2 cdf(2) - 1)
 
@@ -51,6 +52,7 @@ class Initializer:
                 f"{' or '.join(map(str, self.ranks))}; for a stack of matrices use stacked(initializer)"
             )
         dtype = jnp.result_type(floating(dtype))
+        fitting("shape", shape, dtype)
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         return self.draw(as_key(key), shape, wide).astype(dtype)
 

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gradjax.arguments import whole
-from gradjax.chain import Stack, admit, fold, linearize
+from gradjax.chain import Stack, admit, depth_of, fold, linearize
 from gradjax.chain.forward import is_differentiable
-from gradjax.numerics import HIGHEST, as_key
+from gradjax.chain.verdict import raise_at_first
+from gradjax.numerics import HIGHEST, as_key, norm_dtype, real_size
 
 BLOCKS = 16  # means of so many stretches of steps tell the error, for neighbouring steps are not independent
 
@@ -43,7 +45,8 @@ def log_growths(layers, x, count: int | None = None, *, key: Array | int = 0) ->
         (steps, count), natural logs, -inf where a direction dies. Differentiable where none does.
 
     Raises:
-        ValueError: see `gradjax.chain.admit`; count out of range; an integer x (embed it first).
+        ValueError: see `gradjax.chain.admit`; a NaN or infinite derivative (the layer is named); count out of range;
+            an integer x (embed it first).
 
     Reference: Benettin, Galgani, Giorgilli, Strelcyn (1980), Meccanica 15; of networks: Engelken, Wolf, Abbott
     (2023, arXiv:2006.02427).
@@ -61,7 +64,12 @@ def log_growths(layers, x, count: int | None = None, *, key: Array | int = 0) ->
     count = narrowest if count is None else count
     if not whole("count", count) <= narrowest:
         raise ValueError(f"count is {count!r}, expected 1 <= count <= {narrowest}, the narrowest activation")
-    return _log_growths(entries, x, jax.random.normal(as_key(key), (size, int(count)), _dtype(x)))
+    growths = _log_growths(entries, x, jax.random.normal(as_key(key), (size, int(count)), norm_dtype(x)))
+    # not where the activation overflows: of a linear chain the growth is known nevertheless
+    broken = jnp.any(jnp.isnan(growths), axis=1)
+    flags = jnp.split(broken, np.cumsum([depth_of(entry) for entry in entries])[:-1])
+    raise_at_first(entries, flags, "gives a NaN or infinite derivative")
+    return growths
 
 
 def lyapunov_exponents(layers, x, count: int | None = None, *, transient: int = 0, key: Array | int = 0) -> Exponents:
@@ -111,14 +119,9 @@ def _step(carry, layer, _):
 
 
 def _sizes(entries, x) -> tuple[int, int]:
-    """How many numbers the first activation holds, and how many the smallest of all does."""
-    sizes, h = [], x
+    """How many real numbers the first activation holds, and how many the smallest of all does."""
+    sizes, h = [real_size(x)], x
     for entry in entries:
-        sizes.append(sum(leaf.size for leaf in jax.tree.leaves(h)))
         h = jax.eval_shape(entry, h)
-    sizes.append(sum(leaf.size for leaf in jax.tree.leaves(h)))
+        sizes.append(real_size(h))
     return sizes[0], min(sizes)
-
-
-def _dtype(x):
-    return jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(x)) else jnp.float32

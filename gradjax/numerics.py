@@ -40,6 +40,15 @@ def norm_dtype(tree) -> jnp.dtype:
     return jnp.dtype(jnp.float64 if widest > 32 else jnp.float32)
 
 
+def real_size(tree) -> int:
+    """How many real numbers the tree's arrays hold, a complex one counting as two.
+
+    >>> real_size([jnp.ones(3), jnp.ones(2, complex)])
+    7
+    """
+    return sum(leaf.size * (1 + jnp.iscomplexobj(leaf)) for leaf in jax.tree.leaves(tree))
+
+
 def largest(tree) -> Array:
     """The largest modulus in the tree: max |x|, 0 for a tree without inexact leaves."""
     dtype = norm_dtype(tree)

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.arguments import real, wholes
 from gradjax.chain import Stack, as_layers, depth_of
+from gradjax.chain.door import as_sequence
 from gradjax.jacobians import layer_jacobians
 from gradjax.jacobians.plan import MEMORY
 from gradjax.leading import leading_log_singular_values as leading_log_singular_values
@@ -81,6 +83,8 @@ def jacobian_spectrum(
     >>> print(s.depths, (s.log_singular_values / jnp.log(2.0)).round(6).tolist())
     [1 2] [[1.0, 1.0], [1.0, -inf]]
     """
+    tolerance, layers = real("tolerance", tolerance, "(0, inf)"), as_sequence(layers)
+    chosen = None if depths is None else np.array(wholes("depths", depths), int)
     jacobians = layer_jacobians(layers, x, batch_axis=batch_axis, model=model, memory=memory)
     entries = as_layers(layers)[-len(jacobians) :]
     if is_concrete(jacobians) and jax.default_backend() != "tpu":
@@ -89,7 +93,7 @@ def jacobian_spectrum(
         jacobians = [j if j.dtype == jnp.float64 else j.astype(jnp.float32) for j in jacobians]
     runs = Runs(tuple(_as_run(e, j) for e, j in zip(entries, jacobians, strict=True)))
     total = sum(depth_of(entry) for entry in entries)
-    chosen = _default_depths(total) if depths is None else np.asarray(depths, dtype=int)
+    chosen = _default_depths(total) if chosen is None else chosen
     values, error = prefix_log_singular_values(runs, chosen, tolerance=tolerance)
     widths = np.concatenate([np.full(run.shape[-3], run.shape[-2]) for run in runs.arrays])
     count = np.minimum(runs.arrays[0].shape[-1], widths[chosen - 1])

@@ -110,7 +110,7 @@ def admit(layers, x, batch_axis: int | None = None, parameters: Callable = is_pa
     if batch_axis is not None and not (is_number(batch_axis) and batch_axis == 0):
         raise ValueError(f"batch_axis is {said(batch_axis)}, expected None (one example) or 0 (examples first)")
     entries = as_layers(layers, parameters)
-    x = _as_activation(x)
+    x = as_activation(x)
     if batch_axis == 0:
         entries = [_batched(entry) for entry in entries]
         if len({np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)} - {()}) != 1:
@@ -140,7 +140,8 @@ def _at(tree, index: int):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def _as_activation(x):
+def as_activation(x, finite: bool = True):
+    """x as JAX arrays without weak types; refused where a leaf is no array or empty, or (if `finite`) holds a NaN."""
     leaves = jax.tree.leaves(x)
     if not leaves:
         raise ValueError("x is empty, expected an array (or a pytree of arrays)")
@@ -153,7 +154,9 @@ def _as_activation(x):
     if any(leaf.size == 0 for leaf in jax.tree.leaves(x)):
         raise ValueError(f"x has shapes {[leaf.shape for leaf in jax.tree.leaves(x)]}, expected no empty axis")
     for leaf in jax.tree.leaves(x):
-        if is_concrete(leaf) and is_inexact(leaf):  # NumPy, for inside a trace jnp makes a tracer of a constant too
+        if (
+            finite and is_concrete(leaf) and is_inexact(leaf)
+        ):  # NumPy, for inside a trace jnp makes a tracer of a constant too
             bad = int(np.sum(~np.isfinite(np.asarray(leaf).astype(complex))))
             if bad:
                 raise ValueError(f"x holds {bad} NaN or infinite values of {leaf.size}, expected finite ones")
@@ -184,6 +187,8 @@ def _check_entry(entry: type_of_entry, h, index: int):
     arrays = jax.tree.leaves(out)
     if not arrays or not all(jnp.issubdtype(a.dtype, jnp.inexact) for a in arrays):
         raise ValueError(f"{where} returns {describe(out)}, expected real or complex arrays")
+    if any(a.size == 0 for a in arrays):
+        raise ValueError(f"{where} returns {describe(out)}, expected no empty axis")
     if isinstance(entry, Stack) and (jax.tree.structure(out) != jax.tree.structure(h) or describe(out) != describe(h)):
         raise ValueError(
             f"{where} is a Stack that maps {describe(h)} to {describe(out)}, expected the same shape and dtype at "

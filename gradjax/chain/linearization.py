@@ -21,7 +21,10 @@ from gradjax.numerics import is_inexact
 
 @dataclass(frozen=True)
 class Linearization:
-    """A layer's derivative J at the activation `h`, a vector of length n: jvp(v) = J v, vjp(u) = Jᵀ u."""
+    """A layer's derivative J at the activation `h`, a vector of length n: jvp(v) = J v, vjp(u) = Jᵀ u.
+
+    The products have the dtype of v and u, also where the layer works in another: float16 holds no small direction.
+    """
 
     h: Array
     jvp: Callable[[Array], Array]
@@ -72,13 +75,13 @@ def linearize(layer: Callable, h) -> Linearization:
     out, pullback = jax.vjp(function, flat)
 
     def vjp(u):
-        return pullback(u)[0]
+        return pullback(u.astype(out.dtype))[0].astype(u.dtype)
 
     def jvp(v):
-        return jax.jvp(function, (flat,), (v,))[1]
+        return jax.jvp(function, (flat,), (v.astype(flat.dtype),))[1].astype(v.dtype)
 
     def transposed(v):
-        return jax.linear_transpose(vjp, out)(v)[0]
+        return jax.linear_transpose(lambda u: pullback(u)[0], out)(v.astype(flat.dtype))[0].astype(v.dtype)
 
     return Linearization(flat, jvp if has_forward_mode(function, flat) else transposed, vjp)
 

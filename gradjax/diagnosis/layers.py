@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.chain import admit, as_layer, depth_of, layer_of
-from gradjax.chain.forward import forward
+from gradjax.arguments import listed
+from gradjax.chain import admit, depth_of, layer_of
+from gradjax.chain.forward import as_activation, forward
 from gradjax.diagnosis.case import Case, build
 from gradjax.diagnosis.causes import OF_LAYERS, judged
 from gradjax.diagnosis.report import COLUMNS, Diagnosis
 from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.diagnosis.step import updated
+from gradjax.gradients.by_layer import admit_loss
 from gradjax.jacobians import SingularValueSummary
 from gradjax.numerics import is_inexact
 
@@ -68,15 +70,10 @@ def diagnose(
 
 def admitted(layers, x, loss: Callable, batch_axis, model: Callable | None = None, form: bool = True) -> Case:
     """The measured case, x and parameters taken as they are: `admit` itself refuses a NaN in x."""
-    x = jax.tree.map(jnp.asarray, x)
+    x = as_activation(x, finite=False)
     clean = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, jnp.zeros_like(a)) if is_inexact(a) else a, x)
     entries, _ = admit(layers, clean, batch_axis, model=model)
-    if not callable(loss):
-        raise ValueError(f"loss is {type(loss).__name__}, expected a callable output -> real scalar")
-    loss = as_layer(loss, index="loss")
-    out = jax.eval_shape(lambda loss, entries, x: loss(forward(entries, x)), loss, entries, x)
-    if jax.tree.structure(out).num_leaves != 1 or jax.tree.leaves(out)[0].shape != ():
-        raise ValueError(f"loss returns {out}, expected one real scalar of shape ()")
+    loss = admit_loss(loss, entries, x)
     coupled = any(layer_of(entry).coupled for entry in entries)
     examples = len(jax.tree.leaves(x)[0]) if batch_axis == 0 or coupled else None
     return build(entries, x, loss, examples, form=form)
@@ -85,6 +82,7 @@ def admitted(layers, x, loss: Callable, batch_axis, model: Callable | None = Non
 def _names(case: Case, names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return tuple(f"{row} {_kind(case.entries[e])}" for row, (e, _) in enumerate(case.places))
+    names = listed("names", names)
     if len(names) != len(case.places):
         raise ValueError(f"names has {len(names)} entries, expected {len(case.places)}, one for each layer")
     return tuple(str(name) for name in names)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.arguments import arrays, listed
 from gradjax.diagnosis.case import awake
 from gradjax.diagnosis.observing import Observed, observed
 from gradjax.numerics import is_inexact
@@ -63,13 +64,16 @@ def log_norms(tree) -> np.ndarray:
 
 def step_case(loss_fn: Callable, params, batch, optimizer, opt_state, key, names: Sequence[str] | None) -> StepCase:
     """Run the step once and watch it; refused where the loss is no real scalar."""
-    params, batch = jax.tree.map(_as_array, params), jax.tree.map(_as_array, batch)
+    params, batch = (jax.tree.map(_as_array, arrays(n, tree)) for n, tree in (("params", params), ("batch", batch)))
     if not callable(loss_fn):
         raise ValueError(f"loss_fn is {type(loss_fn).__name__}, expected a callable (params, batch) -> scalar")
     if not rows_of(params):
         raise ValueError("params holds no floating array, expected at least one leaf to differentiate")
     loss = Scalar(loss_fn, key)
-    shape = jax.eval_shape(loss, params, batch)
+    try:
+        shape = jax.eval_shape(loss, params, batch)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"loss_fn does not give one real scalar of params and batch: {error}") from error
     if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(f"loss_fn returns {shape}, expected one real scalar (or a tuple that begins with it)")
     names = _names(params, names)
@@ -113,6 +117,7 @@ def _names(params, names: Sequence[str] | None) -> tuple[str, ...]:
     paths = [(path, leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0] if is_inexact(leaf)]
     if names is None:
         return tuple(jax.tree_util.keystr(path) for path, _ in paths)
+    names = listed("names", names)
     if len(names) != len(paths):
         raise ValueError(f"names has {len(names)} entries, expected {len(paths)}, one for each floating leaf of params")
     return tuple(str(name) for name in names)

@@ -55,7 +55,7 @@ def layer_gradients(loss: Callable, layers, x, *, batch_axis: int | None = None,
     [5. 7.]
     """
     entries, x = admit(layers, x, batch_axis, model=model)
-    loss = _admit_loss(loss, entries, x)
+    loss = admit_loss(loss, entries, x)
     raise_where_forward_breaks(entries, x)
     entries = [untied(entry) if isinstance(entry, Stack) else entry for entry in entries]
     value, gradients = _gradients(loss, entries, x)
@@ -110,7 +110,7 @@ def log_signal_norms(
 
 def _log_norms(loss, layers, x, batch_axis, model):
     entries, x = admit(layers, x, batch_axis, model=model)
-    loss = _admit_loss(loss, entries, x)
+    loss = admit_loss(loss, entries, x)
     forward_bad, backward_bad, loss_bad, parameters, signals = _log_norms_core(loss, entries, x)
     raise_at_first(entries, forward_bad, "over- or underflows in the forward pass: rescale it or widen the dtype (x64)")
     raise_if(loss_bad, "the loss or its gradient is NaN or infinite at the network's (finite) output")
@@ -118,7 +118,8 @@ def _log_norms(loss, layers, x, batch_axis, model):
     return parameters, signals
 
 
-def _admit_loss(loss: Callable, entries, x) -> Layer:
+def admit_loss(loss: Callable, entries, x) -> Layer:
+    """The loss behind the door; refused where it does not give one real scalar of the output."""
     loss = as_layer(as_function("loss", loss, "output -> real scalar"), index="loss")
     try:
         out = jax.eval_shape(lambda loss, entries, x: loss(forward(entries, x)), loss, entries, x)
@@ -189,7 +190,9 @@ def _underflows(layer, h, out) -> Array:
     """
     if not is_differentiable(h):
         return jnp.array(False)
-    tiny = jnp.finfo(jax.tree.leaves(out)[0].dtype).tiny
+    tiny = float(
+        jnp.finfo(jax.tree.leaves(out)[0].dtype).tiny
+    )  # of NumPy's type it has a dtype: float16's is no float32
     lost = (largest(out) < tiny) & (largest(h) > 0)
 
     def linear_part_is_lost():

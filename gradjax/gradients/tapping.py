@@ -17,8 +17,9 @@ from jax.flatten_util import ravel_pytree
 from gradjax.arguments import as_function, listed, numeric
 from gradjax.chain.forward import describe
 from gradjax.chain.verdict import raise_if
-from gradjax.jacobians.plan import MEMORY, at_work, bytes_inside, in_words
+from gradjax.jacobians.plan import MEMORY, at_work, bytes_inside
 from gradjax.numerics import HIGHEST, all_finite, is_inexact
+from gradjax.room import in_words
 
 
 class Taps(NamedTuple):

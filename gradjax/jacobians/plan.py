@@ -17,6 +17,7 @@ from gradjax.chain import Stack, admit, depth_of, layer_of
 from gradjax.chain.forward import is_differentiable
 from gradjax.chain.linearization import flattened
 from gradjax.chain.stack import slice_of, stacked_leaves
+from gradjax.room import in_words
 
 MEMORY = 2**31  # bytes that Jacobians and the work on them may take, unless asked for otherwise
 AT_WORK = 2**27  # bytes in one chunk at most: more makes nothing faster
@@ -114,16 +115,6 @@ def check_memory(sizes: list, memory: int) -> None:
         f"x {most.inputs}), expected at most memory = {in_words(memory)}: raise memory, or form none of them: "
         "gradjax.jacobians.singular_value_summary, gradjax.spectra.leading_log_singular_values"
     )
-
-
-def in_words(size: float) -> str:
-    """A number of bytes in its largest unit.
-
-    >>> in_words(3 * 2**29)
-    '1.5 GiB'
-    """
-    power = min(4, int(np.log2(max(size, 1)) // 10))
-    return f"{size / 1024**power:.4g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
 def bytes_inside(program) -> int:

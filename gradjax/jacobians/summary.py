@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gradjax.arguments import whole
 from gradjax.chain import admit, fold, linearize
 from gradjax.chain.forward import is_differentiable, one_by_one, over_examples
 from gradjax.chain.linearization import flattened, has_forward_mode
@@ -21,7 +22,7 @@ from gradjax.jacobians.bidiagonal import Nodes, quadrature
 from gradjax.jacobians.exact import jacobian
 from gradjax.jacobians.norms import joined
 from gradjax.jacobians.plan import MEMORY, at_work
-from gradjax.numerics import HIGHEST, as_key
+from gradjax.numerics import HIGHEST, as_key, norm_dtype
 
 LIMIT = 2**24  # entries of a Jacobian that is formed
 UNLIKELY = 1e-3  # the chance that an estimate is off by more than its error
@@ -85,14 +86,12 @@ def singular_value_summary(
     >>> print((jnp.exp(found.log_median) * 1000).astype(int), found.log_smallest.round(4), found.estimated)
     [2000] [0.] [False]
     """
-    for name, value, least in (("limit", limit, 0), ("steps", steps, 2), ("probes", probes, 1)):
-        if not (isinstance(value, (int, np.integer)) and value >= least):
-            raise ValueError(f"{name} is {value!r}, expected an integer >= {least}")
+    limit, steps, probes = whole("limit", limit, 0), whole("steps", steps, 2), whole("probes", probes)
     entries, x = admit(layers, x, batch_axis, model=model)
     raise_where_forward_breaks(entries, x)
     # networks are drawn from small seeds too, and a vector that is a row of the weights is not random
     key = jax.random.fold_in(as_key(key), APART)
-    return _summary(entries, x, key, int(limit), int(steps), int(probes), at_work(memory))
+    return _summary(entries, x, key, limit, steps, probes, at_work(memory))
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
@@ -113,15 +112,17 @@ def _summary(entries, x, key, limit: int, steps: int, probes: int, work: int) ->
 def layer_summary(layer, h, key, limit: int, steps: int, probes: int, work: int) -> SingularValueSummary:
     """Of one layer at one activation, in a trace; NaN in gives NaN (see `singular_value_summary`)."""
     function, flat = flattened(layer, h)
-    outputs = jax.eval_shape(function, flat).size
-    if outputs * flat.size <= limit:
+    out = jax.eval_shape(function, flat)
+    if out.size * flat.size <= limit:
         return _from_values(jacobian(layer, h, work))
-    starts = jax.random.normal(key, (probes, min(outputs, flat.size)), flat.dtype)
-    return _from_nodes(_nodes(layer, h, starts, steps), starts.shape[1])
+    starts = jax.random.normal(key, (probes, min(out.size, flat.size)), norm_dtype(flat))
+    unit = max(float(jnp.finfo(dtype).eps) for dtype in (flat.dtype, out.dtype))
+    return _from_nodes(_nodes(layer, h, starts, steps), starts.shape[1], unit)
 
 
 def _from_values(matrix: Array) -> SingularValueSummary:
     """Of a formed Jacobian; zero rows and columns are rank that is lost for certain, as dead units make it."""
+    matrix = matrix.astype(norm_dtype(matrix))  # no SVD takes 16 bits
     values = jnp.linalg.svd(matrix, compute_uv=False)
     count = values.size
     rank = jnp.minimum(*(jnp.sum(jnp.any(matrix != 0, axis=axis)) for axis in (0, 1)))
@@ -136,15 +137,17 @@ def _from_values(matrix: Array) -> SingularValueSummary:
 def _nodes(layer, h, starts: Array, steps: int) -> Nodes:
     """What each random vector sees, from the side of J that is the smaller one."""
     at, (function, flat) = linearize(layer, h), flattened(layer, h)
-    forward = jax.linearize(function, flat)[1] if has_forward_mode(function, flat) else at.jvp
+    one_dtype = flat.dtype == starts.dtype == jax.eval_shape(function, flat).dtype  # if not, `at` casts
+    plain = one_dtype and has_forward_mode(function, flat)
+    forward = jax.linearize(function, flat)[1] if plain else at.jvp
     there, back = (forward, at.vjp) if flat.size == starts.shape[1] else (at.vjp, forward)
     return jax.lax.map(lambda start: quadrature(there, back, start, min(steps, start.size)), starts)
 
 
-def _from_nodes(nodes: Nodes, count: int) -> SingularValueSummary:
-    """The estimates, and their errors, from what some random vectors saw of `count` singular values."""
+def _from_nodes(nodes: Nodes, count: int, unit: float) -> SingularValueSummary:
+    """The estimates, and their errors, from what some random vectors saw of `count` values, to the layer's rounding."""
     probes, steps = nodes.values.shape
-    done, tiny = jnp.any(nodes.exhausted), count * float(jnp.finfo(nodes.values.dtype).eps)
+    done, tiny = jnp.any(nodes.exhausted), count * unit
     largest = jnp.max(nodes.values[:, -1])
     nodes = nodes._replace(values=jnp.where(nodes.values > 8 * tiny / count**0.5 * largest, nodes.values, 0))
     smallest = jnp.min(nodes.values[:, 0])

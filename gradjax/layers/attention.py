@@ -13,9 +13,10 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import initializers
-from gradjax.arguments import floating, numeric, real, said, whole
+from gradjax.arguments import floating, numeric, real, said
 from gradjax.layers.normalization import rms_norm
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 KERNELS = ("query", "key", "value", "out")
 
@@ -85,7 +86,7 @@ def attention(
     >>> print(layer(jnp.zeros((2, 1)) + 3)[:, 0])  # tokens that are alike stay as they are
     [3. 3.]
     """
-    width, heads, dtype = whole("width", width), whole("heads", heads), floating(dtype)
+    width, heads, dtype = axis("width", width), axis("heads", heads), floating(dtype)
     if width % heads:
         raise ValueError(f"width is {width}, expected a multiple of the {heads} heads")
     value_gain = real("value_gain", value_gain)

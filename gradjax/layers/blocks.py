@@ -22,6 +22,7 @@ from gradjax.layers.normalization import batch_norm, layer_norm, rms_norm
 from gradjax.layers.residual import residual
 from gradjax.layers.weight_norm import weight_norm
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 def block(
@@ -58,7 +59,7 @@ def block(
     [2. 4.]
     """
     make = tables.resolve(BLOCKS, kind, "block")
-    width, depth, dtype, key = whole("width", width), whole("depth", depth), floating(dtype), as_key(key)
+    width, depth, dtype, key = axis("width", width), whole("depth", depth), floating(dtype), as_key(key)
     layer = as_function("layer", layer, "like `dense`")
     like = (activations.resolve(activation), kernel_init, bias_init, dtype)
     return make(key, Plan(width, *like, depth, layer)) if isinstance(kind, str) else make(key, width, *like)

@@ -15,8 +15,9 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
-from gradjax.arguments import choice, floating, is_number, numeric, whole, wholes
+from gradjax.arguments import choice, floating, is_number, numeric
 from gradjax.numerics import as_key
+from gradjax.room import axes, axis
 
 PADDINGS = {"circular": "wrap", "zero": "constant"}  # our name: that of jnp.pad
 
@@ -99,8 +100,8 @@ def convolution(
     >>> print(layer(jnp.array([[1.0], [0.0], [0.0], [2.0]]))[:, 0])
     [3. 1. 2. 3.]
     """
-    inputs, outputs, dtype = whole("inputs", inputs), whole("outputs", outputs), floating(dtype)
-    extent = (whole("taps", taps),) if is_number(taps) else tuple(wholes("taps", taps))
+    inputs, outputs, dtype = axis("inputs", inputs), axis("outputs", outputs), floating(dtype)
+    extent = (axis("taps", taps),) if is_number(taps) else tuple(axes("taps", taps))
     if len(extent) not in (1, 2):
         raise ValueError(f"taps is {taps!r}, expected one or two extents: (k,) on a line, (k, k') on a plane")
     padding = choice("padding", padding, tuple(PADDINGS))

@@ -9,8 +9,9 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
-from gradjax.arguments import floating, whole
+from gradjax.arguments import floating
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def dense(
     >>> print(layer(jnp.array([3.0, -1.0])))
     [3. 0.]
     """
-    inputs, outputs, dtype = whole("inputs", inputs), whole("outputs", outputs), floating(dtype)
+    inputs, outputs, dtype = axis("inputs", inputs), axis("outputs", outputs), floating(dtype)
     kernel_init, bias_init = initializers.resolve(kernel_init), initializers.resolve(bias_init)
     kernel_key, bias_key = jax.random.split(as_key(key))
     parameters = {

@@ -13,8 +13,9 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
-from gradjax.arguments import choice, floating, real, whole
+from gradjax.arguments import choice, floating, real
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 class Form(NamedTuple):
@@ -80,9 +81,9 @@ def feed_forward(
     >>> print(layer(jnp.array([3.0, -1.0])))
     [3. 0.]
     """
-    width, dtype, value_gain = whole("width", width), floating(dtype), real("value_gain", value_gain)
+    width, dtype, value_gain = axis("width", width), floating(dtype), real("value_gain", value_gain)
     activation, gated, ratio = FEED_FORWARDS[choice("mlp", kind, tuple(FEED_FORWARDS))]
-    hidden = max(1, round(ratio * width)) if hidden is None else whole("hidden", hidden)
+    hidden = max(1, round(ratio * width)) if hidden is None else axis("hidden", hidden)
     draw = initializers.resolve(kernel_init)
     shapes = {"in": (width, hidden), "out": (hidden, width)} | ({"gate": (width, hidden)} if gated else {})
     keys = jax.random.split(as_key(key), len(shapes))

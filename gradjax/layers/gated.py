@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.arguments import as_function, real, whole
+from gradjax.arguments import as_function, real
 from gradjax.chain import Coupled, describe
 from gradjax.layers.composition import compose, couples
 from gradjax.layers.dense import dense
+from gradjax.room import axis
 
 
 def gated(
@@ -58,7 +59,7 @@ def gates(
     >>> print(gates(jax.random.key(0), 2, "zeros", gate_bias=0.0)(jnp.ones(2)))
     [0.5 0.5]
     """
-    size, gate_bias = whole("size", size), real("gate_bias", gate_bias)
+    size, gate_bias = axis("size", size), real("gate_bias", gate_bias)
 
     def bias(_: Any, shape, dtype):
         return jnp.full(shape, gate_bias, dtype)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.arguments import floating, real, whole
+from gradjax.arguments import floating, real
 from gradjax.chain import Coupled
 from gradjax.numerics import norm_dtype
+from gradjax.room import axis
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,10 @@ def batch_norm(size: int, *, epsilon: float = 1e-5, affine: bool = True, dtype=j
 
 
 def _admit(size: int, epsilon: float) -> float:
-    whole("size", size)
+    axis("size", size)
     return real("epsilon", epsilon, "(0, inf)")  # at 0 a constant activation would give NaN
 
 
 def _parameters(size: int, names: str, affine: bool, dtype) -> dict[str, Array]:
-    size, dtype, start = whole("size", size), floating(dtype), {"gain": jnp.ones, "shift": jnp.zeros}
+    size, dtype, start = axis("size", size), floating(dtype), {"gain": jnp.ones, "shift": jnp.zeros}
     return {name: start[name]((size,), dtype) for name in names.split()} if affine else {}

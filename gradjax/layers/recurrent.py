@@ -14,9 +14,10 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
-from gradjax.arguments import as_function, choice, floating, real, said, whole
+from gradjax.arguments import as_function, choice, floating, real, said
 from gradjax.layers.state_space import StateSpace
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def recurrent(
     [3. 3.]
     """
     kind, gates = GATES[choice("cell", cell, tuple(GATES))]
-    size, input_size, dtype = whole("size", size), whole("input_size", input_size), floating(dtype)
+    size, input_size, dtype = axis("size", size), axis("input_size", input_size), floating(dtype)
     forget_bias = real("forget_bias", forget_bias)
     draws = {
         "kernel": (kernel_init, (size, size)),

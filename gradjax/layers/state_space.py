@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.arguments import floating, real, reals, whole
+from gradjax.arguments import floating, real, reals
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def state_space(
     >>> print(f"{jnp.hypot(*z)[0]:.4f}")
     0.5000
     """
-    size, input_size, dtype = whole("size", size), whole("input_size", input_size), floating(dtype)
+    size, input_size, dtype = axis("size", size), axis("input_size", input_size), floating(dtype)
     ends = reals("radius", radius, "(0, 1)", ranks=(1,)).tolist()
     if len(ends) != 2 or ends[0] > ends[1]:
         raise ValueError(f"radius is {radius!r}, expected 0 < least <= greatest < 1: |λ| of a stable unit")

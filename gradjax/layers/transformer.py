@@ -19,6 +19,7 @@ from gradjax.layers.feed_forward import feed_forward
 from gradjax.layers.normalization import layer_norm, rms_norm
 from gradjax.layers.residual import residual
 from gradjax.numerics import as_key, is_concrete
+from gradjax.room import axis
 
 NORMALIZATIONS = {"layer_norm": layer_norm, "rms_norm": rms_norm}
 
@@ -88,7 +89,7 @@ def transformer_block(
     [[1. 2.]]
     """
     before, carry, gain = ARRANGEMENTS[choice("norm", norm, tuple(ARRANGEMENTS))]
-    width, depth = whole("width", width), whole("depth", depth)
+    width, depth = axis("width", width), whole("depth", depth)
     branch_scale = real("branch_scale", branch_scale) if is_concrete(branch_scale) else branch_scale
     normalize = tables.resolve(NORMALIZATIONS, normalization, "normalization")
     mixing, thinking = jax.random.split(as_key(key))

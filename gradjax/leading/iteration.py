@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from gradjax.chain import Stack, admit, fold
-from gradjax.chain.forward import forward, is_differentiable
+from gradjax.arguments import real, whole
+from gradjax.chain import Stack, admit, depth_of, fold
+from gradjax.chain.forward import describe, forward, is_differentiable
 from gradjax.chain.verdict import raise_at_first, raise_where_forward_breaks
-from gradjax.numerics import HIGHEST, as_key, is_concrete
+from gradjax.numerics import HIGHEST, as_key, is_concrete, norm_dtype, real_size
 from gradjax.products import Runs, log_singular_values
+from gradjax.products.factors import LOOSEST
 
 OVERSAMPLE = 8
 PASSES_IN_A_TRACE = 16
@@ -36,25 +37,36 @@ class Route(NamedTuple):
     failure: str  # what to say of a layer that could not be passed
 
 
-def admitted(layers, x, k: int) -> tuple[list, Array]:
-    """The layers behind the door, from the first real activation on, and that activation.
+def admitted(layers, x, k: int, tolerance: float, passes: int | None) -> tuple[list, Array, int, float, int | None]:
+    """The layers behind the door, from the first real activation on, that activation, and the numbers as they are.
 
     Raises:
-        ValueError: see `gradjax.chain.admit`; a NaN or infinite activation; k out of range.
+        ValueError: see `gradjax.chain.admit`; a NaN or infinite activation; a layer that works in 16 bits; k,
+            tolerance or passes out of range.
     """
+    k, tolerance = whole("k", k), real("tolerance", tolerance, "(0, inf)")
+    passes = None if passes is None else whole("passes", passes)
     entries, x = admit(layers, x)
     if not is_differentiable(x):
         entries, x = entries[1:], entries[0](x)
     raise_where_forward_breaks(entries, x)
-    most = min(size(x), size(jax.eval_shape(lambda x: forward(entries, x), x)))
-    if not (isinstance(k, (int, np.integer)) and 1 <= k <= most):
-        raise ValueError(f"k is {k!r}, expected 1 <= k <= {most}, the number of singular values")
-    return entries, x
+    _refuse_16_bits(entries, x)
+    most = min(real_size(x), real_size(jax.eval_shape(lambda x: forward(entries, x), x)))
+    if k > most:
+        raise ValueError(f"k is {k}, expected 1 <= k <= {most}, the number of singular values")
+    return entries, x, k, min(tolerance, LOOSEST), passes
 
 
-def size(tree) -> int:
-    """The length of an activation as one vector."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+def _refuse_16_bits(entries, h) -> None:
+    index = 0
+    for entry in entries:
+        h = jax.eval_shape(entry, h)
+        if any(leaf.dtype.itemsize < 4 for leaf in jax.tree.leaves(h)):
+            raise ValueError(
+                f"layers[{index}] returns {describe(h)}, expected float32 or float64: in 16 bits rounding hides which "
+                "directions a network passes; cast x and the layers' weights with .astype"
+            )
+        index += depth_of(entry)
 
 
 def leading_values(
@@ -62,16 +74,11 @@ def leading_values(
 ) -> Array:
     """ln of the k largest singular values of the route's product, descending."""
     states = _states(entries, x)
-    block = jax.random.normal(as_key(key), (size(x), min(k + OVERSAMPLE, size(x))), dtype_of(x))
+    block = jax.random.normal(as_key(key), (real_size(x), min(k + OVERSAMPLE, real_size(x))), norm_dtype(x))
     if passes is not None or not is_concrete((entries, x, block)):
         passes = PASSES_IN_A_TRACE if passes is None else passes
         return _values(route, entries, _iterate(entries, states, block, passes, limit, route=route), k)
     return _until_they_agree(route, entries, states, block, k, tolerance, limit)
-
-
-def dtype_of(tree):
-    """In which precision vectors go through the layers."""
-    return jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(tree)) else jnp.float32
 
 
 def _until_they_agree(route: Route, entries, states, block, k: int, tolerance: float, limit: float) -> Array:

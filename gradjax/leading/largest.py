@@ -35,7 +35,7 @@ def leading_log_singular_values(
     >>> print((values / jnp.log(2.0)).round(4))
     [3. 1.]
     """
-    entries, x = admitted(layers, x, k)
+    entries, x, k, tolerance, passes = admitted(layers, x, k, tolerance, passes)
     return leading_values(PRODUCTS, entries, x, k, tolerance=tolerance, limit=0.0, passes=passes, key=key)
 
 

@@ -11,7 +11,8 @@ from jax import Array
 from gradjax.chain import depth_of
 from gradjax.chain.forward import forward
 from gradjax.leading import inverse
-from gradjax.leading.iteration import Route, admitted, dtype_of, leading_values, size
+from gradjax.leading.iteration import Route, admitted, leading_values
+from gradjax.numerics import norm_dtype, real_size
 
 WIDEST_FORMED = 2048  # a layer's Jacobian of this width takes 32 MB in float64
 COARSEST = 1e4  # rounding units that the tolerance may not go below, as in `gradjax.products`
@@ -57,11 +58,11 @@ def trailing_log_singular_values(
     >>> print((values / jnp.log(2.0)).round(4))
     [1. 0.]
     """
-    entries, x = admitted(layers, x, k)
+    entries, x, k, tolerance, passes = admitted(layers, x, k, tolerance, passes)
     _raise_where_not_square(entries, x)
-    rounding, depth = float(jnp.finfo(dtype_of(x)).eps), sum(depth_of(entry) for entry in entries)
+    rounding, depth = float(jnp.finfo(norm_dtype(x)).eps), sum(depth_of(entry) for entry in entries)
     limit = max(max(tolerance, COARSEST * rounding) / (10 * depth), 50 * rounding)
-    route = FORMED if formed or (formed is None and size(x) <= WIDEST_FORMED) else BY_PRODUCTS
+    route = FORMED if formed or (formed is None and real_size(x) <= WIDEST_FORMED) else BY_PRODUCTS
     inverses = leading_values(route, entries, x, k, tolerance=tolerance, limit=limit, passes=passes, key=key)
     return jnp.where(jnp.isneginf(inverses), jnp.nan, -inverses)[::-1]
 
@@ -70,10 +71,11 @@ def _raise_where_not_square(entries, h) -> None:
     index = 0
     for entry in entries:
         out = jax.eval_shape(lambda h, entry=entry: forward([entry], h), h)
-        if size(h) != size(out):
+        inputs, outputs = real_size(h), real_size(out)
+        if inputs != outputs:
             raise ValueError(
-                f"layers[{index}] maps {size(h)} numbers to {size(out)}, expected as many outputs as inputs: only such "
-                "a layer has an inverse; gradjax.spectra.jacobian_spectrum takes any widths"
+                f"layers[{index}] maps {inputs} numbers to {outputs}, expected as many outputs as inputs: only such a "
+                "layer has an inverse; gradjax.spectra.jacobian_spectrum takes any widths"
             )
         h, index = out, index + depth_of(entry)
 

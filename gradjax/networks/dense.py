@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import activations, initializers
-from gradjax.arguments import as_function, floating, listed, whole, wholes
+from gradjax.arguments import as_function, floating, listed
 from gradjax.chain import Stack
 from gradjax.layers import block, dense
 from gradjax.numerics import as_key
+from gradjax.room import axes, axis
 
 
 def mlp(
@@ -104,7 +105,7 @@ def deep(
     sizes, dtype, layer = _admit_sizes(sizes), floating(dtype), as_function("layer", layer, "like `dense`")
     if len(sizes) != 3:
         raise ValueError(f"sizes is {sizes}, expected three: (inputs, width, outputs)")
-    depth = whole("depth", depth, 3)  # one layer in, one out, blocks between
+    depth = axis("depth", depth, 3)  # one layer in, one out, blocks between
     inputs, width, outputs = sizes
     keys, like = jax.random.split(as_key(key), depth), (activation, kernel_init, bias_init, dtype)
     first, last = layer(keys[0], inputs, width, *like), dense(keys[-1], width, outputs, dtype=dtype)
@@ -124,7 +125,7 @@ def _layers_alike(keys: Array, plan: tuple, dtype):
 
 def _admit_sizes(sizes: Sequence[int]) -> list[int]:
     """The widths (n_0, …, n_L) as ints, at least two."""
-    sizes = wholes("sizes", sizes)
+    sizes = axes("sizes", sizes)
     if len(sizes) < 2:
         raise ValueError(f"sizes is {sizes}, expected at least two widths (n_0, ..., n_L)")
     return sizes

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.arguments import floating, whole
+from gradjax.arguments import floating
 from gradjax.initializers import normal
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def embedding(
     >>> print(layer(jnp.ones((2, 3)))[0])
     [1. 1. 1.]
     """
-    tokens, width, dtype = whole("tokens", tokens), whole("width", width), floating(dtype)
+    tokens, width, dtype = axis("tokens", tokens), axis("width", width), floating(dtype)
     draw, (of_tokens, of_positions) = normal(std), jax.random.split(as_key(key))
     parameters = {"positions": draw(of_positions, (tokens, width), dtype)}
     if vocabulary is not None:
-        parameters["table"] = draw(of_tokens, (whole("vocabulary", vocabulary), width), dtype)
+        parameters["table"] = draw(of_tokens, (axis("vocabulary", vocabulary), width), dtype)
     return Partial(Embedding(), parameters)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import tables
-from gradjax.arguments import choice, floating, real, whole
+from gradjax.arguments import choice, floating, real
 from gradjax.chain import Stack
 from gradjax.layers import compose, dense, transformer_block
 from gradjax.layers.transformer import ARRANGEMENTS, NORMALIZATIONS
 from gradjax.networks.embedding import embedding
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 
 def transformer(
@@ -65,11 +66,11 @@ def transformer(
     >>> print(len(layers[1]), layers[2](layers[1](layers[0](jnp.arange(5)))).shape)
     3 (5, 7)
     """
-    depth, width, tokens = whole("depth", depth), whole("width", width), whole("tokens", tokens)
-    vocabulary = None if vocabulary is None else whole("vocabulary", vocabulary)
+    depth, width, tokens = axis("depth", depth), axis("width", width), axis("tokens", tokens)
+    vocabulary = None if vocabulary is None else axis("vocabulary", vocabulary)
     norm = choice("norm", norm, tuple(ARRANGEMENTS))
     embedding_std = real("embedding_std", embedding_std, "[0, inf)")
-    dtype, outputs = floating(dtype), vocabulary if outputs is None else whole("outputs", outputs)
+    dtype, outputs = floating(dtype), vocabulary if outputs is None else axis("outputs", outputs)
     first, last, *keys = jax.random.split(as_key(key), depth + 2)
 
     def one(key):

@@ -12,6 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from gradjax.arguments import real, reals, wholes
+
+LOOSEST = 1e3  # a tolerance beyond it asks for no digit at all, and its powers would overflow
+
 
 class Runs(NamedTuple):
     """Factors as arrays (..., m_i, n_i, n_{i-1}): m_i above 1 only where square, leading batch axes alike."""
@@ -56,7 +60,7 @@ def _grouped(factors) -> Runs:
         return Runs((_check_stack(factors),))
     if not isinstance(factors, Sequence):
         raise TypeError(f"factors: expected an array (depth, n, n) or a sequence of matrices, got {type(factors)}")
-    matrices = [f if hasattr(f, "dtype") else np.asarray(f, np.float64) for f in factors]
+    matrices = [f if hasattr(f, "dtype") else reals(f"factors[{i}]", f, None) for i, f in enumerate(factors)]
     for index, matrix in enumerate(matrices):
         if matrix.ndim < 2:
             raise ValueError(f"factors[{index}]: got shape {matrix.shape}; expected a matrix (rows, columns)")
@@ -137,19 +141,13 @@ def _check_finite(concrete: tuple[np.ndarray, ...]) -> None:
 
 
 def check_tolerance(tolerance) -> float:
-    """The tolerance as a float; ValueError unless it is a positive number."""
-    if (
-        isinstance(tolerance, Tracer)
-        or not isinstance(tolerance, int | float | np.number)
-        or not 0 < tolerance < np.inf
-    ):
-        raise ValueError(f"tolerance: got {tolerance}; expected a positive Python number (absolute error in ln sigma)")
-    return float(tolerance)
+    """The tolerance, an absolute error in ln σ, as a float; ValueError unless it is a positive number."""
+    return min(real("tolerance", tolerance, "(0, inf)"), LOOSEST)
 
 
 def check_depths(depths, depth: int) -> tuple[int, ...]:
     """The prefix depths as a tuple of ints; ValueError unless each is between 1 and the number of factors."""
-    chosen = tuple(int(d) for d in depths)
+    chosen = tuple(wholes("depths", depths))
     wrong = [d for d in chosen if not 1 <= d <= depth]
     if wrong or not chosen:
         raise ValueError(f"depths: got {wrong or 'none'}; expected numbers from 1 to {depth}, the number of factors")

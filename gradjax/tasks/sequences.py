@@ -10,6 +10,7 @@ from jax import Array
 
 from gradjax.arguments import floating, whole
 from gradjax.numerics import as_key
+from gradjax.room import axis
 
 SYMBOLS = 6  # of temporal order: two that count, four that distract
 
@@ -37,7 +38,8 @@ def adding_problem(key: Array | int, examples: int, length: int, dtype=jnp.float
     >>> print(x.shape, x[..., 1].sum(axis=1).tolist(), bool((y[:, 0] == (x[..., 0] * x[..., 1]).sum(1)).all()))
     (4, 10, 2) [2.0, 2.0, 2.0, 2.0] True
     """
-    examples, length, dtype = whole("examples", examples), whole("length", length, 2), floating(dtype)
+    length, dtype = axis("length", length, 2), floating(dtype)
+    examples = axis("examples", examples, each=2 * length)
     values, first, second = jax.random.split(as_key(key), 3)
     numbers = jax.random.uniform(values, (examples, length), dtype)
     half = length // 2
@@ -71,7 +73,8 @@ def temporal_order(key: Array | int, examples: int, length: int, dtype=jnp.float
     >>> print(x.shape, x[..., :2].sum(axis=(1, 2)).tolist())
     (3, 20, 6) [2.0, 2.0, 2.0]
     """
-    examples, length, dtype = whole("examples", examples), whole("length", length, 10), floating(dtype)
+    length, dtype = axis("length", length, 10), floating(dtype)
+    examples = axis("examples", examples, each=length)
     keys = jax.random.split(as_key(key), 4)
     symbols = jax.random.randint(keys[0], (examples, length), 2, SYMBOLS)
     asked = jax.random.randint(keys[1], (examples, 2), 0, 2)
@@ -111,7 +114,8 @@ def delayed_copy(key: Array | int, examples: int, length: int, delay: int, dtype
     >>> print(bool((y[:, 3:] == x[:, :-3]).all()), float(jnp.abs(y[:, :3]).max()))
     True 0.0
     """
-    examples, delay, dtype = whole("examples", examples), whole("delay", delay, 0), floating(dtype)
-    length = whole("length", length, delay + 1)
+    delay, dtype = whole("delay", delay, 0), floating(dtype)
+    length = axis("length", length, delay + 1)
+    examples = axis("examples", examples, each=length)
     inputs = jax.random.normal(as_key(key), (examples, length, 1), dtype)
     return inputs, jnp.pad(inputs[:, : length - delay], ((0, 0), (delay, 0), (0, 0)))

@@ -100,11 +100,13 @@ def whole(right: int, least: int = 1, traced: tuple[Bad, ...] = TRACED) -> Argum
     """A whole number from `least` on."""
     wrong = {"less": least - 1, "negative": -7, "half": right + 0.5, "inf": float("inf"), "-inf": -float("inf")}
     same = {"numpy": np.int64, "0-d": np.array, "int32": np.int32, "float": float, "jax": jnp.asarray}
+    huge = {"10^12": lambda: 10**12, "huge int": lambda: 10**30}
     return Argument(
         lambda: right,
         NOT_ONE_NUMBER
         + traced
         + bad("refused", **{label: lambda value=value: value for label, value in wrong.items()})
+        + bad("sound", **huge)
         + bad("same", **{label: lambda cast=cast: cast(right) for label, cast in same.items()}),
     )
 

@@ -175,6 +175,7 @@ ROWS = [
     row(
         "training.train",
         call=steps_of,
+        nan=True,  # a loss that turns NaN is what a training reports
         layers=also(layers(values=False), without=("generated",)),
         loss=also(
             called(squared),
