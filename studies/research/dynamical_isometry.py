@@ -87,6 +87,7 @@ CONTROL = Network("linear", "orthogonal", 64)
 NETWORKS = (*WIDE, *TUNED, CONTROL, *SPREAD, DEEP)
 EDGE = Network("relu", "orthogonal", 4)
 GATED = tuple(network for network in WIDE if network.activation == "relu" and network.depth == 64)
+DEEPEST = TUNED[-1], SPREAD[-1]
 COMPARED = tuple(network for network in NETWORKS if network != CONTROL)  # by their whole distribution
 JUDGED = tuple(filter(lambda of: of.activation != "relu" or of.depth in (1, 64), COMPARED))  # others' ranks blur them
 LOWEST = 12.0, 600.0  # -ln of the least eigenvalue compared, and of the deep network's: below, floats end
@@ -113,7 +114,7 @@ class Config:
 PRESETS = {"quick": Config(width=64, deep_width=64, seeds=4), "full": Config()}
 PLANTS = {  # three times the depth, or the other weights; classes exchanged; a learning rate 1.1 times
     "deeper": (
-        *(f"variance: {network.name}" for network in WIDE if network.depth in (4, 8)),
+        *(f"variance: {network.name}" for network in (*WIDE, *DEEPEST) if network.depth in (4, 8, 1024)),
         *(f"density: {network.name}" for network in JUDGED if network not in GATED),
         f"edge: {EDGE.name}", "control", "convolutions",
     ),
@@ -267,16 +268,18 @@ def _learning_time(weights: int, factor: float, rate: float = 2e-4) -> float:
 
 
 def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
-    """Variances: four standard errors over seeds and 2 L / width of the value. Distances of distributions: 6 / width,
-    for eigenvalues repel, so that the number below any point is right to a few."""
+    """Variances: four standard errors over seeds and 2 L / width of the value (tuned networks: Student's quantile, and
+    6 / width). Distances of distributions: 6 / width, for eigenvalues repel, so that the number below any point is
+    right to a few."""
     found, (paper, later) = [], ("Pennington et al. 2017, arXiv:1711.04735", "Pennington et al. 2018, arXiv:1802.09979")
     rows = {network: index for index, network in enumerate(NETWORKS)}
-    for network in WIDE:
-        if network.depth in (4, 8):  # deeper ones of this width have not the variance of infinitely wide ones
-            values = result[f"values_{rows[network]}"].astype(np.float64)
-            expected = isometry.squared_singular_value_variance(network.activation, network.weights, network.depth, 1.0)
+    for network in (*WIDE, *DEEPEST):
+        if network.tuned or network.depth in (4, 8):  # deeper ones of this width have not that of infinitely wide ones
+            values, arguments = result[f"values_{rows[network]}"].astype(np.float64), _arguments(network)
+            expected = isometry.squared_singular_value_variance(*arguments)
             spread = values.var(axis=1) / values.mean(axis=1) ** 2
-            error = 4 * spread.std(ddof=1) / math.sqrt(len(spread)) + expected * 2 * network.depth / config.width
+            finite = 6 / config.deep_width if network.tuned else 2 * network.depth / config.width
+            error = (_student(spread) if network.tuned else 4 * _error(spread)) + expected * finite
             words = f"{network.name}: J Jᵀ has the relative variance {{measured:.2f}}"
             found.append(Claim(f"variance: {network.name}", spread.mean(), expected, error, paper, statement=words))
     for network in JUDGED:
@@ -301,7 +304,7 @@ def _distance(result: dict[str, np.ndarray], index: int) -> float:
 def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int], later: str) -> list[Claim]:
     hard = result[f"values_{rows[Network('hard_tanh', 'orthogonal', 1024)]}"]
     place = isometry.limit_largest_squared_singular_value("bernoulli", VARIANCE)
-    edge, steps = _theory_edge(TUNED[-1]), result["steps"]
+    edge, steps = isometry.largest_squared_singular_value(*_arguments(TUNED[-1])), result["steps"]
     top, control = np.median(hard), np.sqrt(result[f"values_{rows[CONTROL]}"])
     saxe = "gradjax.theory.learning; Saxe et al. 2014, arXiv:1312.6120"
     return [
@@ -311,8 +314,8 @@ def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int
               later,
               statement="hard tanh, depth 1024: {measured:.1%} of them"),
         _edge("edge of tanh", result, rows[TUNED[-1]], edge, later),
-        *(_edge(f"edge: {network.name}", result, rows[network], _theory_edge(network), later)
-          for network in (*SPREAD, EDGE)),
+        *(_edge(f"edge: {network.name}", result, rows[network],
+                isometry.largest_squared_singular_value(*_arguments(network)), later) for network in (*SPREAD, EDGE)),
         Claim("control", np.abs(np.log(control)).max(), 0.0, 1e-5, "a product of orthogonal matrices is one",
               statement="linear and orthogonal: all singular values within {measured:.0e} of 1"),
         *(Claim(f"learning time: {chain} matrices", time, mode_time(1.0, 1e-3, 0.5, chain), 2e-3 * time, saxe,
@@ -331,18 +334,28 @@ def _ends(config: Config, result: dict[str, np.ndarray], rows: dict[Network, int
     ]  # fmt: skip
 
 
-def _theory_edge(network: Network) -> float:
-    arguments = network.activation, network.weights, network.depth, network.point()[0]
-    return isometry.largest_squared_singular_value(*arguments)
+def _arguments(network: Network) -> tuple[str, str, int, float]:
+    return network.activation, network.weights, network.depth, network.point()[0]
+
+
+def _error(samples: np.ndarray) -> float:
+    return float(samples.std(ddof=1)) / math.sqrt(len(samples))
+
+
+def _student(samples: np.ndarray) -> float:
+    """Student's quantile of about one in a thousand times the standard error: few networks know their spread badly."""
+    return (4 + 18 / (len(samples) - 1)) * _error(samples)
 
 
 def _edge(name: str, result: dict[str, np.ndarray], index: int, edge: float, source: str) -> Claim:
-    """The mean ln of the networks' largest eigenvalues: four standard errors, and how far inside of the edge the
-    largest of so many lies: 0.28 of them beyond, by the law of Tracy and Widom (its mean is -1.2065)."""
-    tops = np.log(result[f"values_{index}"].max(axis=1).astype(np.float64))
+    """The mean ln of the networks' largest eigenvalues over the mean one, which is 1 in theory and wanders with the
+    length of a narrow network's signal: Student's quantile, and how far inside of the edge the largest of so many lies:
+    0.28 of them beyond, by the law of Tracy and Widom (its mean is -1.2065)."""
+    values = result[f"values_{index}"].astype(np.float64)
+    tops = np.log(values.max(axis=1) / values.mean(axis=1))
     inside = np.interp(1 - 0.28 / result[f"values_{index}"].shape[1], result[f"below_{index}"], result[f"x_{index}"])
-    error = 4 * float(tops.std(ddof=1)) / math.sqrt(len(tops)) + math.log(edge / inside)
-    words = f"{NETWORKS[index].name}: ln of the largest eigenvalue of J Jᵀ is {{measured:.3f}}"
+    error = _student(tops) + math.log(edge / inside)
+    words = f"{NETWORKS[index].name}: ln of the largest eigenvalue of J Jᵀ over their mean is {{measured:.3f}}"
     return Claim(name, tops.mean(), math.log(edge), error, source, statement=words)
 
 
@@ -350,12 +363,12 @@ def plot(config: Config, result: dict[str, np.ndarray]):
     """A row a kind of network, a panel a depth: histogram, theory's line, and atoms as stems."""
     title = "Squared singular values of deep Jacobians: orthogonal weights hold them near 1 at any depth"
     fig, axes = plotting.figure(3, 3, title, width=12, height=8)
-    for row, networks in enumerate((WIDE[:3], TUNED[:3], TUNED[3:])):
+    for row, networks in enumerate(((WIDE[0], WIDE[3], DEEP), TUNED[:3], TUNED[3:])):
         for ax, network in zip(axes[row], networks, strict=True):
             index = NETWORKS.index(network)
             values, x, density = (result[f"{name}_{index}"] for name in ("values", "x", "density"))
-            logs = np.log(np.maximum(values.ravel(), 1e-30))
-            low, high = (-6, np.log(x[-1]) + 0.5) if row == 0 else (-8.0, 0.6) if row == 1 else (-2.5, 1.2)
+            logs = values.ravel() if network == DEEP else np.log(np.maximum(values.ravel(), 1e-30))
+            low, high = (np.log(x[0]), np.log(x[-1]) + 0.5) if row == 0 else (-8.0, 0.6) if row == 1 else (-2.5, 1.2)
             bins = np.linspace(low, high, 49)
             heights = np.histogram(logs, bins)[0] / len(logs) / (bins[1] - bins[0])
             ax.stairs(heights, bins, fill=True, alpha=0.35, color=plotting.COLOURS[row], label="measured")

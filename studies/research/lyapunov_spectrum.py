@@ -11,7 +11,7 @@ step, has nearly the spectrum of a feed-forward one, its largest exponent being 
 the share of growing directions, the entropy rate (sum of the positive exponents, over N) and the attractor's dimension
 (Kaplan and Yorke, over N) do not depend on N. The largest singular value of the weights only bounds the gradient: it
 surely vanishes below 1 (Pascanu et al. 2013), but above 1 it need not explode: here are weights whose largest singular
-value is 1.8 and whose gradients vanish.
+value is 1.8 and whose gradients vanish. With the logistic function, whose slope is 1/4 at most, it surely does below 4.
 
 Half the directions of a ReLU network die. In continuous time, ẋ = -x + W tanh x, far fewer grow (Clark 2026), and the
 spectrum is the same seen from either end. A linear recurrent network follows the eigenvalues of its weights alone.
@@ -50,6 +50,7 @@ ORDER = 13
 GAINS = (1.5, 3.0, 5.0)
 TRANSIENT = 50  # steps at the beginning left out
 SUBCRITICAL = 0.9
+LOGISTIC = 1.7  # the gain of weights whose largest singular value, twice as large, is below 4
 TIME, INNER = 0.05, 10  # of the continuous network: an Euler step, and how many between two orthonormalizations
 GATE = 1.0, 4.0, 0.5  # deviation of the gate's weights, its bias, mean square of the inputs
 MEMORIES = 0.9, 0.99  # factors of two linear memories
@@ -59,12 +60,19 @@ def _tanh_layer(w, h):
     return jnp.tanh(h) @ w
 
 
+def _sigmoid_layer(w, h):
+    return jax.nn.sigmoid(h) @ w
+
+
 def _linear_layer(w, h):
     return h @ w
 
 
 def _relu_layer(w, h):
     return jax.nn.relu(h) @ w
+
+
+TIED = {"recurrent": _tanh_layer, "sigmoid": _sigmoid_layer}
 
 
 def _flow(w, time, h):
@@ -105,8 +113,8 @@ PLANTS = {  # weights of 1.5 times the stated gain everywhere; half of the large
         "continuous: largest", "linear: spectral radius",
     ),
     "cut": (*(f"{name}{gain}" for name in COUNTED for gain in ("", ", g = 5")), "size does not matter",
-            "bound of Pascanu", "gate", "memory", "continuous: share", "continuous: dimension",
-            "continuous: symmetric"),
+            "bound of Pascanu", "bound of Pascanu: sigmoid", "gate", "memory", "continuous: share",
+            "continuous: dimension", "continuous: symmetric"),
 }  # fmt: skip
 
 
@@ -125,7 +133,10 @@ def compute(config: Config) -> dict[str, np.ndarray]:
             found["recurrent"][row] = np.array(cut)
     small = _product(keys[0], factor, config.small_width, config.small_steps)
     share = 0.3 if config.plant == "cut" else 1.0
-    quiet = np.array([_below(key, SUBCRITICAL * factor, n, config.steps, share) for key in keys])
+    below = {"recurrent": SUBCRITICAL * factor, "sigmoid": LOGISTIC}
+    quiet = {
+        kind: np.array([_below(k, kind, gain, n, config.steps, share) for k in keys]) for kind, gain in below.items()
+    }
     fractions = (np.arange(n) + 0.5) / n
     alive = fractions[: int(0.35 * n)]  # of a ReLU network: at finite width the last of its half die early
     relu = [_spectrum(key, "relu", math.sqrt(2) * factor, n, config.steps) for key in keys]
@@ -143,7 +154,8 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         "half": np.array(half),
         "small": small,
         "small_theory": gaussian_product_exponents(config.small_width, 1.0),
-        "subcritical": quiet,
+        "subcritical": quiet["recurrent"],
+        "sigmoid": quiet["sigmoid"],
         "orthogonal": np.asarray(_orthogonal(keys[0], factor, n)),
         "theory": np.stack([isometry.lyapunov_spectrum("tanh", gain, 0.0, fractions) for gain in GAINS]),
         "largest": np.array([recurrent.recurrent_exponent("tanh", gain, 0.0) for gain in GAINS]),
@@ -158,11 +170,11 @@ def _growths(key, kind: str, gain, width: int, steps: int, kept):
     """ln |R_ii| of every step behind the transient; units from `kept` on are cut off."""
     start, above = jax.random.split(key)
     x, scale = jax.random.normal(start, (width,)), gain / math.sqrt(width)
-    count = int(0.35 * width) if kind == "relu" else None
+    count = {"relu": int(0.35 * width), "sigmoid": 1}.get(kind)
     open_ = (jnp.arange(width) < kept).astype(float)[None, :]
-    if kind == "recurrent":
+    if kind in TIED:
         w = scale * open_ * jax.random.normal(above, (width, width))
-        layers = [unroll(lambda h, u: _tanh_layer(w, h), jnp.zeros((steps + TRANSIENT, 1)))]
+        layers = [unroll(lambda h, u: TIED[kind](w, h), jnp.zeros((steps + TRANSIENT, 1)))]
     else:
         w = scale * open_[None] * jax.random.normal(above, (steps + TRANSIENT, width, width))
         layers = [Stack(Partial(_relu_layer if kind == "relu" else _tanh_layer, w))]
@@ -247,12 +259,13 @@ def _orthogonal(key, factor: float, width: int):
     return jnp.mean(log_growths([Stack(Partial(_linear_layer, w))], jnp.ones(width)), axis=0)
 
 
-def _below(key, gain: float, width: int, steps: int, share: float) -> tuple[float, float, float]:
-    """A recurrent tanh network below the transition: largest singular value of W, ln growth of J a step, its bound."""
+def _below(key, kind: str, gain: float, width: int, steps: int, share: float) -> tuple[float, float, float]:
+    """A recurrent network that vanishes: largest singular value of W, ln growth of J a step, its bound."""
     w = gain / math.sqrt(width) * jax.random.normal(jax.random.split(key)[1], (width, width))
-    growths = _growths(key, "recurrent", gain, width, steps, width)
+    growths = _growths(key, kind, gain, width, steps, width)
     top = share * float(np.linalg.norm(np.asarray(w), 2))
-    return top, float(np.asarray(growths).mean(axis=0).max()), recurrent.log_gradient_bound("tanh", top, 1)
+    activation = {"recurrent": "tanh"}.get(kind, kind)
+    return top, float(np.asarray(growths).mean(axis=0).max()), recurrent.log_gradient_bound(activation, top, 1)
 
 
 def _lopsided(exponents: np.ndarray) -> float:
@@ -294,6 +307,7 @@ def _recurrent_claims(config: Config, result: dict[str, np.ndarray]) -> list[Cla
     smaller = np.median([_counts(s) for s in result["half"]], axis=0)
     largest, error = np.median(spectra[..., 0], axis=1), 4 * np.std(spectra[..., 0], axis=1, ddof=1) / config.seeds**0.5
     singular, growth, bound = result["subcritical"].T
+    steep, logistic, limit = result["sigmoid"].T
     rows = [
         Claim(
             f"largest: recurrent, g = {gain:g}",
@@ -321,6 +335,8 @@ def _recurrent_claims(config: Config, result: dict[str, np.ndarray]) -> list[Cla
               statement="half the units: the dimension a unit differs by {measured:+.3f}"),
         Claim("bound of Pascanu", (growth - bound).max(), 0.0, 0.0, "Pascanu et al. 2013, arXiv:1211.5063", "<=",
               "no gradient passes the bound ln σ_max a step: the nearest stays {measured:.2f} from it"),
+        Claim("bound of Pascanu: sigmoid", (logistic - limit).max(), 0.0, 0.0, "Pascanu et al. 2013, γ = 1/4", "<=",
+              f"sigmoid, σ_max = {steep.mean():.2f}: nor the bound ln(σ_max / 4), by {{measured:.2f}} or more"),
         Claim("vanishes above the bound", growth.max(), 0.0, 0.0, "σ_max > 1 is necessary, not sufficient", "<=",
               f"weights with σ_max = {singular.mean():.2f}: the gradient shrinks, ln growth {{measured:.3f}} a step"),
         Claim("orthogonal control", np.abs(result["orthogonal"]).max(), 0.0, 1e-5, "an orthogonal matrix keeps norms",

@@ -158,7 +158,7 @@ PLANTS = {  # branches 1.5 times as strong as stated, none zero; Post-LN and Pre
     "strong": (*(f"growth: {name}" for name in GROWING), "Fixup: identity"),
     "exchanged": (
         "Post-LN: last block by depth", "Pre-LN: last block by depth", "Pre-LN: first over last block",
-        "Pre-LN: length", "queries: Post-LN",
+        "Pre-LN: length", "Pre-LN: least growth", "queries: Post-LN",
     ),
     "constants": (
         "Post-LN: factor of a block", "Fixup: first step by depth", "DeepNorm: first step by depth",
@@ -306,7 +306,8 @@ def _transformers(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     middle = min(n for n in config.depths if 4 * n >= deep)  # from there to the end: asymptotic
     ends = post[-1, :, deep - 1] - post[0, :, shallow - 1]
     fall = pre[list(depths).index(middle), :, middle - 1] - pre[-1, :, deep - 1]
-    length = result["lengths"][AT["Pre-LN"], -1][:, deep]
+    length, blocks = result["lengths"][AT["Pre-LN"], -1][:, : deep + 1], np.arange(1, deep + 1)
+    grows = (length[:, 1:] - length[:, :1]) / blocks  # a block, on average over all up to each
     ratio = np.exp(pre[-1, :, 0] - pre[-1, :, deep - 1])
     jacobian, total, unmoved = result["single"].T
     scaled, pair = result["lengths"][AT["Pre-LN, a = 1/√(2L)"]], (shallow, deep)
@@ -329,8 +330,10 @@ def _transformers(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
               f"Pre-LN: it falls {{measured:.2f}} times from depth {middle} to {deep}"),
         claim("Pre-LN: first over last block", ratio, 1.5, 0.0, "NormFormer, Shleifer et al. 2021, arXiv:2110.09456",
               "Pre-LN: the first block's gradient is {measured:.2f} times the last one's", ">="),
-        claim("Pre-LN: length", (length - 1) / deep, (law[-1] - 1) / deep, finite * law[-1] / deep, ours,
+        claim("Pre-LN: length", grows[:, -1], (law[-1] - 1) / deep, finite * law[-1] / deep, ours,
               "Pre-LN: the stream's mean square grows by {measured:.2f} a block"),
+        claim("Pre-LN: least growth", grows.min(axis=1), ((law[1:] - 1) / blocks).min(), 2 * finite, ours,
+              "Pre-LN: up to no block has it grown by less than {measured:.2f} a block"),
         claim("GPT-2: length by depth", gpt[:, 1] - gpt[:, 0], math.log(added[1] / added[0]), 2 * finite, ours,
               f"Pre-LN, last matrices times 1/√(2L): ln of what {deep} blocks add, less that of {shallow}, "
               "is {measured:.2f}"),

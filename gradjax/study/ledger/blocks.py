@@ -58,6 +58,12 @@ NORMALIZATION = (
     Row("SELU at its own weights keeps gradients from exploding (ln growth 0 a layer)", "Klambauer et al. 2017", 0.0,
         (G, "slope: selu, σw = 1"), log=True, note="chi_1 = 1.0716: the norm grows by e^0.035 a layer"),
     Row("batch-norm, ReLU, batch 64: 1.493 a layer", "Yang et al. 2019", 1.4931, (B, "rate: relu, batch 64")),
+    Row("batch-norm, ReLU, large batches: π/(π - 1) = 1.467 a layer of the squared gradient", "Yang et al. 2019",
+        math.pi / (math.pi - 1), (B, "large batch: relu")),
+    Row("batch-norm, tanh, large batches: E φ'² / Var φ = 1.178 a layer", "derived from Yang et al. 2019", 1.17781,
+        (B, "large batch: tanh")),
+    Row("batch-norm, GELU, large batches: E φ'² / Var φ = 1.319 a layer", "derived from Yang et al. 2019", 1.31884,
+        (B, "large batch: gelu")),
 )  # fmt: skip
 
 RESIDUAL = (
@@ -70,6 +76,8 @@ RESIDUAL = (
         (R, "Pre-LN: last block by depth")),
     Row("Pre-LN: the stream's mean square grows by at most 3/2 a block", "Xiong et al. 2020", 1.5,
         (R, "Pre-LN: length"), relation="<="),
+    Row("Pre-LN: the stream's mean square grows by at least 1/2 a block, however many there were", "Xiong et al. 2020",
+        0.5, (R, "Pre-LN: least growth"), relation=">="),
     Row("GPT-2: weights of deviation 0.02/√(2L) keep what the branches add from growing with depth (ln of the ratio 0)",
         "Radford et al. 2019", 0.0, (R, "GPT-2: length by depth"), log=True),
     Row("Pre-LN: early layers have the larger gradients", "Shleifer et al. 2021 (NormFormer)", 1.0,
