@@ -21,7 +21,7 @@ def record(**claims):
     return {
         "name": "made up",
         "claims": [
-            {"name": name, "measured": measured, "expected": measured, "tolerance": tolerance}
+            {"name": name, "measured": measured, "expected": measured, "tolerance": tolerance, "relation": "="}
             for name, (measured, tolerance) in claims.items()
         ],
     }
@@ -59,6 +59,14 @@ def test_a_condition_needs_a_measurement_outside_of_it():
     assert judged([row], [record(inside=(1.0, 0.1))])[0].verdict == UNTESTED
 
 
+def test_a_bound_that_a_study_sets_itself_is_no_theory():
+    row, bound = Row("a", "b", 1.0, ("made up", "x"), relation=">="), record(x=(2.0, 0.0))
+    assert judged([row], [bound])[0].theory == 2.0
+    assert math.isnan(judged([dataclasses.replace(row, predicted=False)], [bound])[0].theory)
+    bound["claims"][0]["relation"] = ">="
+    assert math.isnan(judged([row], [bound])[0].theory)
+
+
 def test_ratios_of_numbers_and_of_logarithms():
     (plain,) = judged([Row("a", "b", 2.0, ("made up", "x"))], [record(x=(1.0, 0.5))])
     assert plain.ratios == (0.5, 0.25, 0.75)
@@ -72,9 +80,10 @@ def test_the_table_is_as_long_as_promised_and_every_row_can_fail():
     for row in TESTED:
         far = -1e9 if row.relation == ">=" else 1e9
         study_name, name = row.at
-        broken = {"name": study_name, "claims": [{"name": name, "measured": far, "expected": 0.0, "tolerance": 1.0}]}
+        broken = record(**{name: (far, 1.0)}) | {"name": study_name}
         assert judged([dataclasses.replace(row, outside=None)], [broken])[0].verdict == FAILS, row.claim
     assert all(row.note for row in ROWS if not row.at)
+    assert all(row.log or row.published for row in TESTED)  # or measured over published is no number
 
 
 def test_every_row_names_a_claim_that_its_study_makes():

@@ -85,7 +85,13 @@ PRESETS = {
     "full": Config(),
 }
 PLANTS = {  # every network has four layers; a quarter of the weight variance; both kernels Gaussian; ten times ξ_c
-    "shallow": ("ordered: frontier", "chaotic: frontier", "critical: deepest", "ReLU: critical alone"),
+    "shallow": (
+        "ordered: frontier",
+        "chaotic: frontier",
+        "critical: deepest",
+        "ReLU: critical alone",
+        "Gaussian: time",
+    ),
     "quarter_variance": ("control: shallow trains", "critical: trains"),
     "same_kernel": ("orthogonal: faster", "orthogonal: time"),
     "long_lengths": ("frontier: factor",),
@@ -225,6 +231,8 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
          "the deepest ordered network behind a clip reaches at most {measured:.2f}"),
         ("orthogonal: time", slow[-1, 1] / slow[0, 1], "<=", 1.1, 0.0,
          f"orthogonal weights near isometry need {{measured:.2f}} times the steps at {deepest} layers than at four"),
+        ("Gaussian: time", slow[-1, 0] / slow[0, 0], ">=", 1.1, 0.0,
+         f"Gaussian ones need at least {{measured:.2f}} times the steps at {deepest} layers"),
         ("orthogonal: faster", slow[-1, 0] / slow[-1, 1], ">=", 1.3, 0.0,
          "there Gaussian weights need at least {measured:.1f} times the steps of orthogonal ones"),
     ]  # fmt: skip

@@ -33,10 +33,10 @@ def ledger_text(records: Iterable[Mapping[str, Any]]) -> str:
     for entry in entries:
         row = entry.row
         numbers = "" if entry.verdict == UNTESTED else (
-            f" Published {_published(entry)}, theory {_number(entry.theory)}, measured {_measured(entry)}"
+            f" Published {_published(entry)}, {_predicted(entry)}measured {_measured(entry)}"
             f" ({row.at[0] if row.at else ''})."
         )  # fmt: skip
-        note = f" {row.note[0].upper()}{row.note[1:]}." if row.note and entry.verdict != HOLDS else ""
+        note = f" {_note(entry)}" if _note(entry) else ""
         lines.append(f"{entry.verdict.upper()}: {row.claim} ({row.source}).{numbers}{note}")
     return "\n".join([*lines, summary(entries)])
 
@@ -58,7 +58,7 @@ def _table(entries: Sequence[Entry]) -> str:
 
 def _row(entry: Entry) -> str:
     row = entry.row
-    note = f" <em>{html.escape(row.note)}</em>" if row.note and entry.verdict != HOLDS else ""
+    note = f"<br><em>{html.escape(_note(entry))}</em>" if _note(entry) else ""
     measured = _measured(entry) if entry.verdict != UNTESTED else "—"
     if row.at and entry.verdict != UNTESTED:
         measured = f'<a href="#{html.escape(row.at[0])}">{measured}</a>'
@@ -77,13 +77,25 @@ def _row(entry: Entry) -> str:
     return f'<tr><th scope="row">{html.escape(row.claim)}{note}</th>{rest}</tr>'
 
 
+def _note(entry: Entry) -> str:
+    """What holds instead, the condition, or why it was not tested: a sentence, or nothing where the claim holds."""
+    note = entry.row.note if entry.verdict != HOLDS else ""
+    return f"{note[0].upper()}{note[1:]}." if note else ""
+
+
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "—"
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}") if abs(value) > 1e-12 else "0"
 
 
 def _published(entry: Entry) -> str:
     sign = {"=": "", "<=": "≤ ", ">=": "≥ "}[entry.row.relation]
     return sign + _number(entry.row.published)
+
+
+def _predicted(entry: Entry) -> str:
+    return "" if math.isnan(entry.theory) else f"theory {_number(entry.theory)}, "
 
 
 def _measured(entry: Entry) -> str:
@@ -138,7 +150,7 @@ def _marks(entry: Entry, y: float) -> list[str]:
         f'<text x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end" fill="{colour}">{label}</text>',
     ]
     bound = entry.row.relation != "="
-    middle, low, high = (1.0, 1.0, 1.0) if bound and not entry.row.published else entry.ratios
+    middle, low, high = entry.ratios
     dash = ' stroke-dasharray="2 2"' if bound else ""
     low, high = min(low, high), max(low, high)
     ends = f'x1="{_x(low):.1f}" y1="{y:.1f}" x2="{_x(high):.1f}" y2="{y:.1f}"'

@@ -23,6 +23,7 @@ class Row:
         digits: relative size of what the published digits leave open.
         note: what holds instead, the condition, or why it was not tested.
         outside: the same claim beyond its condition: study, claim and published number there.
+        predicted: whether the study's claim compares with theory of ours; False where it does with the paper's number.
     """
 
     claim: str
@@ -34,11 +35,13 @@ class Row:
     digits: float = 1e-3
     note: str = ""
     outside: tuple[str, str, float] | None = None
+    predicted: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row with its verdict and the numbers that it rests on; NaN where nothing was measured."""
+    """A row with its verdict and the numbers that it rests on; NaN where nothing was measured, or predicted: the bound
+    that a study sets its claim is no theory."""
 
     row: Row
     verdict: str
@@ -72,6 +75,7 @@ def _entry(row: Row, claims: Mapping[tuple[str, str], Mapping[str, Any]]) -> Ent
     if claim is None:
         return Entry(row, UNTESTED)
     measured, theory, error = (float(claim[name]) for name in ("measured", "expected", "tolerance"))
+    theory = theory if row.predicted and claim["relation"] == "=" else math.nan
     inside = _compatible(row, measured, row.published, error)
     verdict = HOLDS if inside else FAILS
     if inside and row.outside:

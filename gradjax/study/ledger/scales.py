@@ -112,6 +112,8 @@ INITIALIZATION = (
     Row("a² - b² is conserved while a b learns", "Saxe et al. 2014", 0.0, (D, "conserved"), log=True),
     Row("orthogonal weights: learning takes no longer at greater depth (64 layers over 4)", "Saxe et al. 2014", 1.0,
         (T, "orthogonal: time"), relation="<="),
+    Row("scaled Gaussian weights: learning takes longer at greater depth (64 layers over 4)", "Saxe et al. 2014", 1.0,
+        (T, "Gaussian: time"), relation=">="),
     Row("a step is stable up to 2/λ (loss with the half): there an error keeps its size", "textbook", 1.0,
         ("gradients_in_a_simple_model", "across, at")),
     Row("a sigmoid layer of weights 1 divides the gradient by 4", "folklore", 0.25, (G, "sigmoid, weight 1"),
