@@ -116,6 +116,7 @@ def test_only_what_is_missing_is_computed_and_the_bytes_are_the_same(tmp_path, m
         ({"grid": GRID | {"tilt": [0.0, 0.125]}}, "grid"),
         ({"cell": deep(4)}, "program, result"),
         ({"cell": lambda key, gain, tilt: light(key, 1.000001 * gain, tilt)}, "program"),
+        ({"compiler_options": {"xla_backend_optimization_level": 1}}, "compiler_options"),
     ],
 )
 def test_the_folder_of_another_sweep_is_refused(tmp_path, words, differ):
@@ -305,6 +306,7 @@ def test_an_interrupt_keeps_the_finished_chunks_and_says_so(tmp_path, monkeypatc
         ({"seed": None}, TypeError, "seed is None"),
         ({"lanes": 0}, ValueError, "lanes is 0"),
         ({"memory": 0}, ValueError, "memory is 0"),
+        ({"compiler_options": "fast"}, TypeError, "compiler_options is 'fast'"),
     ],
 )
 def test_misuse_is_said_before_anything_is_computed_or_written(tmp_path, words, kind, match):

@@ -33,6 +33,7 @@ def sweep(
     progress: bool = True,
     lanes: int | None = None,
     memory: int | None = None,
+    compiler_options: Mapping[str, Any] | None = None,
 ) -> Any:
     """The cell's result at every point of the grid, as arrays whose leading axes are the grid's.
 
@@ -50,6 +51,7 @@ def sweep(
         progress: whether process 0 says how far it is, at a terminal or once a minute.
         lanes: cells that run side by side on a device; by default as many as the platform likes and memory allows.
         memory: bytes of a device that they may take; half of the device's where it is known, 1 GiB otherwise.
+        compiler_options: of XLA, as in `jax.jit`; a cell that runs for less time than it compiles may ask for less.
 
     Raises:
         ValueError: for arguments that fit together badly, before anything is computed.
@@ -61,16 +63,18 @@ def sweep(
     [[1, 11], [2, 12], [3, 13]]
     """
     _check(seed=(seed, 0, SEED_LIMIT - 1), lanes=(lanes, 1, 2**20), memory=(memory, 1, 2**60))
+    if not isinstance(compiler_options, Mapping | None):
+        raise TypeError(f"compiler_options is {compiler_options!r:.80}; expected a dict from a name to its value")
     cells, one = cells_of(grid), keyed(cell, seed)
     check_cell(cell, grid)
     digest, result = digest_of(one, cells)
     leaves = jax.tree.leaves(result)
-    configuration = _configuration(cells, seed, digest, result)
+    configuration = _configuration(cells, seed, digest, result, dict(compiler_options or {}))
     with contextlib.ExitStack() as stack:
         folder, found = _agreed_folder(stack, out, configuration)
         if found and lanes not in (None, found["lanes"]):
             raise SweepError(f"{out} holds this sweep with lanes={found['lanes']}, not {lanes}: leave lanes out")
-        program = compiled(one, cells, found["lanes"] if found else lanes, memory)
+        program = compiled(one, cells, found["lanes"] if found else lanes, memory, compiler_options)
         blocks_in_chunk = found["blocks"] if found else _blocks_in_chunk(len(cells), program.lanes, leaves)
         layout = Layout(len(cells), program.lanes, blocks_in_chunk)
         if folder and not found:
@@ -180,13 +184,14 @@ def _agreed_folder(
     return folder, {"lanes": words[0], "blocks": words[1]} if words[0] else None
 
 
-def _configuration(cells: Cells, seed: int, digest: str, result: Any) -> dict[str, Any]:
+def _configuration(cells: Cells, seed: int, digest: str, result: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides the numbers, as JSON values: not the number of devices, which does not."""
     config: Any = jax.config
     plain = {
         "grid": cells.axes,
         "seed": seed,
         "program": digest,
+        "compiler_options": options,
         "result": str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", result)),
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,

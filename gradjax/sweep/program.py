@@ -6,7 +6,7 @@ halved.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gradjax.arguments import arrays
 from gradjax.files import sha256
 from gradjax.sweep.grid import Cells
 from gradjax.sweep.peers import gathered
@@ -46,7 +47,7 @@ def keyed(cell: Callable, seed: int) -> Callable:
 
     def gradjax_cell(number, point):
         key = functools.reduce(jax.random.fold_in, (number[0], number[1]), jax.random.key(seed))
-        return cell(key, **point)
+        return arrays("what cell returns", cell(key, **point))
 
     return gradjax_cell
 
@@ -67,7 +68,9 @@ def digest_of(cell: Callable, cells: Cells) -> tuple[str, Any]:
     return sha256(lowered.as_text().encode()), out
 
 
-def compiled(cell: Callable, cells: Cells, lanes: int | None, memory: int | None) -> Program:
+def compiled(
+    cell: Callable, cells: Cells, lanes: int | None, memory: int | None, options: Mapping[str, Any] | None = None
+) -> Program:
     """The program, its blocks halved until one fits in memory.
 
     Args:
@@ -75,6 +78,7 @@ def compiled(cell: Callable, cells: Cells, lanes: int | None, memory: int | None
         cells: whose types the program takes.
         lanes: the width; where it is None, the platform's own, halved until a block fits.
         memory: bytes of a device that a block may take; half of what it has where it is None.
+        options: the compiler's.
     """
     devices = np.array(jax.devices())
     mesh = Mesh(devices, ("cells",), axis_types=(AxisType.Auto,))
@@ -87,8 +91,9 @@ def compiled(cell: Callable, cells: Cells, lanes: int | None, memory: int | None
     def wide(array: np.ndarray) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((len(devices) * width, *array.shape[1:]), array.dtype, sharding=sharding)
 
+    spread = jax.jit(spread, compiler_options=dict(options or {}))
     while True:
-        run = jax.jit(spread).lower(*jax.tree.map(wide, (cells.numbers, cells.values))).compile()
+        run = spread.lower(*jax.tree.map(wide, (cells.numbers, cells.values))).compile()
         if lanes is not None or width == 1 or _bytes(run) <= limit:
             return Program(run, width, sharding)
         width //= 2
