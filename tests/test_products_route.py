@@ -35,7 +35,7 @@ def blocks_taken(stack, tolerance):
     orders = chain.Orders(segments[0].stack, ranks, *tables, start=0, end=jnp.int32(depth))
     state = chain._start(pivoted.identity(WIDTH, stack.dtype), orders, 1, jnp.int32(depth))
     state, found = state._replace(product=blocks.begin(state.product)), []
-    allowance = jnp.asarray(spectrum.make_plan(tolerance, segments, False).allowance)
+    allowance = spectrum.make_plan(tolerance, segments, ranks, False).allowance
     while state.layer < depth and not state.stuck:
         after = step(state, orders, allowance)
         found.append((int(state.layer), int(after.layer - state.layer)))

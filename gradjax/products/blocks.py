@@ -72,7 +72,7 @@ def advance(product: Block, stack: Array, start: Array, length: Array, rank: Arr
     return after, jnp.where(rank == 0, 0.0, loss)  # NaN or inf, and so refused, where it left the range
 
 
-def next_length(length: Array, loss: Array, accepted: Array, allowance: float) -> Array:
+def next_length(length: Array, loss: Array, accepted: Array, allowance: Array) -> Array:
     """How many layers the next block may have, from what this one lost: digits are lost layer by layer."""
     unit = CAUTION * float(jnp.finfo(loss.dtype).eps)
     known = jnp.where(jnp.isfinite(loss), jnp.maximum(loss, 2 * unit), 1.0)

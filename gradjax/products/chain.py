@@ -19,7 +19,7 @@ ADVANCE = 0.25  # of what the whole chain may lose: at hand from the first layer
 class Plan(NamedTuple):
     """How the chain is to be multiplied."""
 
-    allowance: float  # what a single layer's rounding may cost, in nats
+    allowance: Array  # what a single layer's rounding may cost, in nats
     twice: bool = False  # whether in twice the digits
     watched: bool = False  # whether to look for layers that mix scales in no order
 

@@ -19,7 +19,8 @@ from gradjax.products.prepared import prepared
 MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
 SAFETY = 20.0  # the bound over the root mean square of what those runs moved
 MARGIN = 0.1  # of the tolerance: what a block may lose is estimated, and later layers may enlarge it
-NARROW = 64  # below this width the part is smaller, to a sixteenth: few columns are a poor sample, and cost little
+NARROW = 64  # below this rank the part is smaller: where few directions live on, later layers turn them into each other
+LEAST = 0.5  # of NARROW, to the fourth power a sixteenth: chains of sparse layers need that much
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
 LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
 
@@ -134,7 +135,7 @@ def _differentiable(depths, tolerance, probes, twice, watched):
     def measure(runs: Runs, ranks):
         segments = make_segments(runs, depths)
         known = provable_ranks(segments) if ranks is None else ranks
-        plan = make_plan(tolerance, segments, twice)._replace(watched=watched)
+        plan = make_plan(tolerance, segments, known, twice)._replace(watched=watched)
         return _member(segments, known, plan, depths=depths, probes=probes, settled=0.01 * tolerance)
 
     @measure.defjvp
@@ -145,7 +146,7 @@ def _differentiable(depths, tolerance, probes, twice, watched):
         segments = make_segments(safe, depths)
         ranks = provable_ranks(segments) if ranks is None else ranks
         near = max(NEAR * tolerance, 1e3 * float(jnp.finfo(values.dtype).eps))
-        plan = make_plan(tolerance, segments, twice)
+        plan = make_plan(tolerance, segments, ranks, twice)
         changes = spectrum_change(safe, ranks, moves, values, depths=depths, plan=plan, near=near)
         return (values, errors), (changes, jnp.zeros_like(errors))
 
@@ -174,12 +175,11 @@ def _member(segments: list[Segment], ranks: Array, plan: Plan, *, depths, probes
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
 
-def make_plan(tolerance: float, segments: list[Segment], twice: bool) -> Plan:
+def make_plan(tolerance: float, segments: list[Segment], ranks: Array, twice: bool) -> Plan:
     """What one layer may lose, where the losses of independent roundings add up like a random walk; and the digits."""
     stacks = [segment.stack for segment in segments]
     depth, unit = sum(stack.shape[-3] for stack in stacks), float(jnp.finfo(stacks[0].dtype).eps)
-    width = max(stack.shape[-1] for stack in stacks)
-    margin = MARGIN * min(max(width / NARROW, 0.25), 1.0) ** 2
+    margin = MARGIN * jnp.clip(ranks[-1].astype(stacks[0].dtype) / NARROW, LEAST, 1.0) ** 4
     return Plan(margin * max(tolerance, COARSEST * unit) / math.sqrt(depth), twice)
 
 

@@ -48,7 +48,7 @@ def _vectors(runs: Runs, ranks, *, ends, depths, tolerance, twice) -> tuple:
         safe, finite = finite_or_identity(runs)
         segments = make_segments(safe, depths)
         ranks = provable_ranks(segments) if ranks is None else ranks
-        plan = make_plan(tolerance, segments, twice)
+        plan = make_plan(tolerance, segments, ranks, twice)
         logs, left, right = vectors(segments, ranks, plan)
         count = min(ends)
         logs = jnp.pad(logs, (0, max(count - logs.shape[0], 0)), constant_values=-jnp.inf)[:count]
