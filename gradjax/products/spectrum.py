@@ -21,6 +21,7 @@ SAFETY = 20.0  # the bound over the root mean square of what those runs moved
 MARGIN = 0.1  # of the tolerance: what a block may lose is estimated, and later layers may enlarge it
 NARROW = 64  # below this rank the part is smaller: where few directions live on, later layers turn them into each other
 LEAST = 0.5  # of NARROW, to the fourth power a sixteenth: chains of sparse layers need that much
+USUAL = 800.0  # rounding units that a usual layer loses: the part for narrow chains is not taken below, at any depth
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
 LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
 
@@ -179,8 +180,9 @@ def make_plan(tolerance: float, segments: list[Segment], ranks: Array, twice: bo
     """What one layer may lose, where the losses of independent roundings add up like a random walk; and the digits."""
     stacks = [segment.stack for segment in segments]
     depth, unit = sum(stack.shape[-3] for stack in stacks), float(jnp.finfo(stacks[0].dtype).eps)
-    margin = MARGIN * jnp.clip(ranks[-1].astype(stacks[0].dtype) / NARROW, LEAST, 1.0) ** 4
-    return Plan(margin * max(tolerance, COARSEST * unit) / math.sqrt(depth), twice)
+    wide_chain = MARGIN * max(tolerance, COARSEST * unit) / math.sqrt(depth)
+    part = jnp.clip(ranks[-1].astype(stacks[0].dtype) / NARROW, LEAST, 1.0) ** 4
+    return Plan(jnp.maximum(part * wide_chain, min(wide_chain, USUAL * unit)), twice)
 
 
 def _values(
