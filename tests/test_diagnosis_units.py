@@ -137,6 +137,7 @@ def test_too_large_weights_of_blocks_are_named_by_what_they_do(cause):
     assert not diagnose(found.remedy.apply(layers), x, square, batch_axis=axis, singular_values=False)
 
 
+YARDSTICK = 0.7  # seconds of the processor for ten million squares in Python, where it was measured
 LARGE = """
 import time
 import jax, jax.numpy as jnp
@@ -146,8 +147,10 @@ layers = transformer(0, depth=12, width=256, heads=4, tokens=64, vocabulary=100,
 found = diagnose(layers, jnp.arange(64), lambda y: jnp.mean(y**2))
 assert not found and found.measures["estimated"][1:13].all(), found.verdict()
 # the peak of this program: ru_maxrss begins with what the process that started it had
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(int(peak.split()[1]) / 2**20, time.process_time())
+peak = next((line for line in open("/proc/self/status") if line.startswith("VmHWM")), "VmHWM: -1 kB")
+done = time.process_time()
+sum(i * i for i in range(10**7))
+print(int(peak.split()[1]) / 2**20, done, time.process_time() - done)
 """
 
 
@@ -156,6 +159,9 @@ print(int(peak.split()[1]) / 2**20, time.process_time())
 def test_a_transformer_of_twelve_blocks_takes_less_than_two_gibibytes_and_a_minute_of_work():
     # blocks of 64 tokens of 256 numbers: their Jacobians have 2^28 entries and are not formed
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
-    memory, seconds = map(float, done.stdout.split())
+    memory, seconds, yardstick = map(float, done.stdout.split())
     assert memory < 2  # GiB at most; 1.0 where it was measured
-    assert seconds < 60  # of the processor; 23 where it was measured
+    # of the processor, 23 where it was measured; a machine that takes longer over the same loop may take longer here
+    assert seconds < 60 * max(1, yardstick / YARDSTICK)
+    if memory < 0:
+        pytest.skip("this kernel does not say the peak of a process's memory")

@@ -11,15 +11,13 @@ import numpy as np
 
 from gradjax.chain import Layer, Stack, as_layer, depth_of, fold, layer_of
 from gradjax.chain.stack import slice_of, stacked_leaves
+from gradjax.diagnosis import thresholds
 from gradjax.diagnosis.measure import Measures, measure
 from gradjax.diagnosis.points import cuts
 from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.diagnosis.units import Unit, is_tied, kernel_stds, recognized
+from gradjax.numerics import is_inexact
 from gradjax.theory import meanfield
-from gradjax.theory.finite_width import RELU_LAYER
-
-HARMFUL = 6.0  # a network trains up to six depth scales (Schoenholz et al. 2017): ln of the squared norm, end to end
-DEVIATIONS = 5.0  # beyond chance: one healthy layer in three million
 
 
 @dataclass(frozen=True)
@@ -98,15 +96,9 @@ class Case:
         return slice_of(entry, [leaf[d] for leaf in stacked_leaves(entry)]), jax.tree.map(lambda a: a[d], state)
 
     def limit(self, rows) -> float:
-        """What ln of a squared norm may change by over these rows: harmless, or no more than chance at this width.
-
-        ln |J u|² of independent layers of n units varies by up to 5 / n each (`gradjax.theory.finite_width`). Steps of
-        one cell are not independent: its leading eigenvalue is off by up to 1/√n of itself at every one of them.
-        """
+        """What ln of a squared norm may change by over these rows: harmless, or no more than chance at this width."""
         rows = list(rows)
-        variance = sum(RELU_LAYER / max(1, int(n)) for n in self.widths[rows])
-        together = np.sum(2 * np.log1p(self.widths[rows] ** -0.5), where=self.tied[rows])
-        return max(HARMFUL, DEVIATIONS * variance**0.5 + float(together))
+        return max(thresholds.HARMFUL, thresholds.chance(self.widths[rows], self.tied[rows]))
 
     @functools.cached_property
     def tied(self) -> np.ndarray:
@@ -129,15 +121,22 @@ class Case:
         known = np.zeros(len(self.places), bool)
         known[[row for d in self.recognized for row in d.rows]] = True
         with np.errstate(invalid="ignore"):
-            return (self.of("log_radial", True) < np.log(0.1)) & ~known
+            return (self.of("log_radial", True) < thresholds.radial(self.widths)) & ~known
 
     @functools.cached_property
     def residual(self) -> np.ndarray:
-        """Whether a row is h + F(h): the trace of its J is its width, up to the tangents' own spread."""
+        """Whether a row is h + F(h): the trace of its J is its width, up to the tangents' own spread and rounding."""
         trace, branch = self.of("trace", True), self.of("log_branch", True)
         with np.errstate(invalid="ignore"):
             spread = np.exp(branch / 2) / np.sqrt(self.widths * self.positions)
-            return np.abs(trace - 1) < DEVIATIONS * spread + 1e-3
+            return np.abs(trace - 1) < thresholds.DEVIATIONS * spread + self.rounding
+
+    @property
+    def rounding(self) -> np.ndarray:
+        """What rounding does to a row's trace: that of J v in the layer's dtype; a sum's add up like a random walk."""
+        leaves = [leaf for leaf in jax.tree.leaves((self.x, self.entries)) if is_inexact(leaf)]
+        own = max((float(jnp.finfo(leaf.dtype).eps) for leaf in leaves), default=0.0)
+        return own + float(jnp.finfo(jnp.float32).eps) * np.sqrt(self.widths * self.positions)
 
     @functools.cached_property
     def cut_rows(self) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from gradjax.chain import depth_of, fold, linearize
 from gradjax.chain.forward import is_differentiable
+from gradjax.diagnosis import thresholds
 from gradjax.diagnosis.units import Unit
 from gradjax.jacobians.plan import MEMORY, at_work
 from gradjax.jacobians.summary import layer_summary
@@ -23,15 +24,15 @@ from gradjax.numerics import HIGHEST, all_finite, exponent, is_inexact, log_norm
 
 LARGEST_FORMED = 2**18  # entries of a Jacobian that is formed for its singular values: 512 units in and out
 LANCZOS, PROBES = 48, 2  # products with random vectors, of those that are not
-FLAT = 0.05  # |φ'| below this, the unit is saturated: what passes it loses three e-folds of the squared norm or more
 
 
 class Plan(NamedTuple):
-    """What is measured of an entry beside the rest: its kernel's place, its layout, whether J is formed."""
+    """What is measured of an entry beside the rest: its kernel's place, its layout, if J is formed, what is flat."""
 
     kernel: int | None
     transposed: bool
     form: bool
+    flat: float
 
 
 class Measures(NamedTuple):
@@ -66,8 +67,8 @@ def measure(loss: Callable, entries, x, units: list[Unit | None], *, examples: i
 
 def _plan(unit: Unit | None, form: bool) -> Plan:
     if unit is None or unit.kind not in ("dense", "transposed"):
-        return Plan(None, False, form)
-    return Plan(unit.kernel, unit.kind == "transposed", form)
+        return Plan(None, False, form, thresholds.flat())
+    return Plan(unit.kernel, unit.kind == "transposed", form, thresholds.flat())
 
 
 def _rows(entries, columns: list) -> np.ndarray:
@@ -89,7 +90,7 @@ def _measure(loss, entries, x, key, examples, plans):
         value, u = jax.value_and_grad(lambda h: loss(h))(out)
         e = exponent(u)
         states = [h for h, _ in kept]
-        _, behind = fold(entries, (scale_by_power_of_two(u, -e), e), _backward, states, reverse=True)
+        _, behind = fold(entries, (scale_by_power_of_two(u, -e), e), backward, states, reverse=True)
     return kept, out, value, log_norm(u), behind
 
 
@@ -154,14 +155,15 @@ def _saturated(plan: Plan, layer, h, v, t) -> dict:
         return {}
     if v.shape != t.shape:
         return {}
-    return {"saturated": jnp.mean((jnp.abs(t) < FLAT * jnp.abs(v).astype(t.dtype)).astype(jnp.float32))}
+    return {"saturated": jnp.mean((jnp.abs(t) < plan.flat * jnp.abs(v).astype(t.dtype)).astype(jnp.float32))}
 
 
 def _half_log_size(tree) -> float:
     return float(np.log(max(1, sum(leaf.size for leaf in jax.tree.leaves(tree) if is_inexact(leaf))))) / 2
 
 
-def _backward(signal, layer, h):
+def backward(signal, layer, h):
+    """One step of the signal û · 2^e back through a layer, and what is seen there (a step of `gradjax.chain.fold`)."""
     u, e = signal
 
     def call(parameters, h):

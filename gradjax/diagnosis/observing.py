@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradjax.diagnosis import thresholds
 from gradjax.diagnosis.observe import opening_of, softmaxes
 from gradjax.diagnosis.program import evaluate
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 SAME = ("transpose", "convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "copy", "slice")
-FLAT = 0.05
 
 
 @dataclass
@@ -82,6 +82,6 @@ def _see_units(seen: Observed, row: int, name: str, inputs: list) -> None:
         return
     z = np.asarray(z.astype(jnp.float32)).reshape(-1, z.shape[-1])
     if name == "tanh":
-        seen.saturated[row] = np.mean(1 - np.tanh(z) ** 2 < FLAT)
+        seen.saturated[row] = np.mean(1 - np.tanh(z) ** 2 < thresholds.flat())
     elif np.ndim(inputs[1]) == 0 and float(inputs[1]) == 0:
         seen.dead[row], seen.positions[row], seen.widths[row] = np.mean((z <= 0).all(axis=0)), *z.shape

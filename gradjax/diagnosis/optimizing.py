@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gradjax.diagnosis import thresholds
 from gradjax.diagnosis.adam import adam_of, rate_of, refreshed
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of, updated
 
 POWER_STEPS = 40
 TRIAL_STEPS = 30
-STALE = 2.3  # root mean square of g / sqrt(v): above it, spikes follow (Wortsman et al. 2023, arXiv:2304.13013)
 NO_OPTIMIZER = "no optimizer was handed in"
 
 
@@ -54,7 +54,7 @@ def learning_rate(case: StepCase) -> Finding | str | None:
 
 
 def stale_second_moment(case: StepCase) -> Finding | str | None:
-    """Gradients that have outgrown Adam's second moment: the root mean square of g / √v̂ far above one."""
+    """Gradients that have outgrown Adam's second moment: the root mean square of g / √v̂ beyond chance."""
     if case.optimizer is None:
         return NO_OPTIMIZER
     if not _whole(case):
@@ -64,15 +64,16 @@ def stale_second_moment(case: StepCase) -> Finding | str | None:
         return "the optimizer keeps no second moment"
     sizes = np.array([_root_mean(g, v) for g, v in zip(adam.squared, adam.second, strict=True)])
     row = int(np.argmax(sizes))
-    if not sizes[row] > STALE:
+    limit = thresholds.stale(adam.second_decay, adam.steps)
+    if not sizes[row] > limit:
         return None
     number = float(1 / sizes[row])
-    evidence = f"g / sqrt(v) has a root mean square of {sizes[row]:.3g} there; 1 is steady, {STALE} comes before spikes"
+    evidence = f"g / sqrt(v) has a root mean square of {sizes[row]:.3g} there; 1 is steady, chance allows {limit:.3g}"
     text = (
         f"multiply this step's update by {number:.3g} (StableAdamW), or raise v to g² (what `apply` does to opt_state)"
     )
     remedy = Remedy(text, number, "opt_state", lambda state: refreshed(state, adam))
-    return Finding("stale second moment", row, evidence, {"rms": float(sizes[row])}, remedy)
+    return Finding("stale second moment", row, evidence, {"rms": float(sizes[row]), "limit": limit}, remedy)
 
 
 def lost_update(case: StepCase) -> Finding | None:

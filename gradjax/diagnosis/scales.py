@@ -7,16 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradjax.chain import Stack, as_layers, layer_of
-from gradjax.diagnosis.case import HARMFUL, Case, DenseRow, critical_std
-from gradjax.diagnosis.measure import FLAT
+from gradjax.diagnosis import thresholds
+from gradjax.diagnosis.case import Case, DenseRow, critical_std
+from gradjax.diagnosis.gated import gated_scale
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.rewriting import by_depth, with_parameter
 from gradjax.numerics import is_inexact
 
-NO_DENSE = "no layers of the form φ(h W + b), convolutions and vanilla cells included"
+NO_DENSE = "no layers of the form φ(h W + b), convolutions and cells included"
 
 
 def weight_scale(case: Case) -> Finding | str | None:
+    """Weights off their critical scale, that of mean field theory or, for a cell with gates, the measured one."""
+    found, gated = _off_the_line(case), gated_scale(case)
+    if isinstance(found, Finding) or isinstance(gated, str):
+        return found
+    return gated
+
+
+def _off_the_line(case: Case) -> Finding | str | None:
     """Every layer's weights off the critical line of their activation, by one factor (Poole et al. 2016)."""
     dense = case.dense
     if len(dense) < 2:
@@ -24,10 +33,11 @@ def weight_scale(case: Case) -> Finding | str | None:
     ratios, gains = _log_ratios(dense), np.array([d.log_gain for d in dense])
     rows, total = [row for d in dense for row in d.rows], float(gains.sum())
     limit, odd = case.limit(rows), int(np.argmax(np.abs(ratios - np.median(ratios))))
-    without_odd = total - gains[odd] if abs(ratios[odd] - np.median(ratios)) > HARMFUL / 2 else total
+    without_odd = total - gains[odd] if abs(ratios[odd] - np.median(ratios)) > thresholds.HARMFUL / 2 else total
     signal, middle = case.growth_of_signal(rows), float(np.median(ratios))
-    agree = signal * total > 0 and abs(signal) >= limit / 2
-    explains = middle * total > 0 and 2 * abs(middle) * len(dense) >= abs(total) / 2  # it is the scale, not the biases
+    agree = signal * total > 0 and abs(signal) >= limit * thresholds.HALF
+    # it is the scale, not the biases
+    explains = middle * total > 0 and 2 * abs(middle) * len(dense) >= abs(total) * thresholds.HALF
     if abs(without_odd) <= limit or not agree or not explains:
         return None
     factor = float(np.exp(-middle))
@@ -51,7 +61,7 @@ def layer_imbalance(case: Case) -> Finding | str | None:
     ratios = _log_ratios(dense)
     apart = ratios - np.median(ratios)
     odd = int(np.argmax(np.abs(apart)))
-    if 2 * abs(apart[odd]) <= HARMFUL:
+    if 2 * abs(apart[odd]) <= thresholds.HARMFUL:
         return None
     factor, row = float(np.exp(-apart[odd])), dense[odd].row
     evidence = (
@@ -72,15 +82,16 @@ def saturation(case: Case) -> Finding | str | None:
         return NO_DENSE
     slopes = np.array([d.log_gain - 2 * np.log(d.weight_std) for d in dense])  # ln E φ'², which may round to -inf
     share = np.array([_largest(case.of("saturated")[list(d.rows)]) for d in dense])
-    by_bias = np.array([d.bias_std > d.weight_std * _size_into(case, d.row) and d.bias_std > 1 for d in dense])
+    by_bias = np.array([d.bias_std > d.weight_std * _size_into(case, d.row) for d in dense])
     # of a convolution the share is not measured; where φ is flat on one side alone a unit is dead
-    flat = by_bias & (slopes < -1) & ((share > 0.5) | np.isnan(share))
+    flat = by_bias & (slopes < 0) & ((share > thresholds.HALF) | np.isnan(share))
     flat &= [bool(f and _is_flat_on_both_sides(d.unit.activation)) for f, d in zip(flat, dense, strict=True)]
     lost = -float(slopes[flat].sum())
     if lost <= case.limit([d.row for d in dense]):
         return None
     worst = int(np.argmin(np.where(flat, slopes, np.inf)))
-    factor = 0.01 / max(dense[i].bias_std for i in np.flatnonzero(flat))
+    # the variances of all the layers' biases then add up to one, as branches do at 1/sqrt(L)
+    factor = len(dense) ** -0.5 / max(dense[i].bias_std for i in np.flatnonzero(flat))
     chosen = [d for d, f in zip(dense, flat, strict=True) if f]
     units = "units" if np.isnan(share[worst]) else f"{share[worst]:.0%} of the units"
     evidence = f"biases of size {dense[worst].bias_std:.3g} hold {units} flat: e^-{lost:.1f} is lost"
@@ -96,10 +107,8 @@ def dead_units(case: Case) -> Finding | str | None:
     dead, positions = case.of("dead", True), case.positions  # a zero head responds to nothing, too
     if not np.any(positions > 1):
         return "one example: half of the units of a healthy ReLU layer are off at it"
-    allowed = 0.5 + 2.5 / np.sqrt(case.widths)
-    rows = np.flatnonzero(
-        (positions > 1) & np.isfinite(dead) & (dead > np.minimum(allowed, 0.999)) & ~case.cut_rows & case.whole
-    )
+    allowed = thresholds.dead_share(case.widths)
+    rows = np.flatnonzero((positions > 1) & np.isfinite(dead) & (dead > allowed) & ~case.cut_rows & case.whole)
     if not rows.size:
         return None
     row = int(rows[np.argmax(dead[rows])])
@@ -128,7 +137,7 @@ def input_scale(case: Case) -> Finding | str | None:
         return "the input is no real array"
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         log_size = float(np.log(np.mean(values**2))) / 2
-    if not np.isfinite(log_size) or 2 * abs(log_size) <= HARMFUL or _takes_the_size_out(case):
+    if not np.isfinite(log_size) or 2 * abs(log_size) <= thresholds.HARMFUL or _takes_the_size_out(case):
         return None
     factor = float(np.exp(-log_size))
     evidence = f"the root mean square of x is {np.exp(log_size):.3g}, where 1 is expected and e^±3 does little harm"
@@ -168,7 +177,7 @@ def _size_into(case: Case, row: int) -> float:
 
 
 def _is_flat_on_both_sides(activation) -> bool:
-    return all(abs(float(jax.grad(activation)(jnp.float32(z)))) < FLAT for z in (-100.0, 100.0))
+    return all(abs(float(jax.grad(activation)(jnp.float32(z)))) < thresholds.flat() for z in (-100.0, 100.0))
 
 
 def _largest(values: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.diagnosis.case import HARMFUL
+from gradjax.diagnosis import thresholds
 from gradjax.diagnosis.observe import cooled_function
 from gradjax.diagnosis.optimizing import learning_rate, lost_update, stale_second_moment, widened
 from gradjax.diagnosis.points import SAFE, SMALL, cuts, made_safe, singular
@@ -110,7 +110,7 @@ def _dead(case: StepCase) -> Finding | str | None:
     if not np.any(seen.positions > 1):
         return "no ReLU with more than one example"
     with np.errstate(invalid="ignore"):
-        allowed = np.minimum(0.5 + 2.5 / np.sqrt(seen.widths), 0.999)
+        allowed = thresholds.dead_share(seen.widths)
         rows = np.flatnonzero((seen.positions > 1) & (seen.dead > allowed))
     if not rows.size:
         return None
@@ -126,7 +126,7 @@ def _attention(case: StepCase) -> Finding | str | None:
     if not sharp:
         return "no attention in the program"
     row, opening, spread, keys = min(sharp, key=lambda entry: entry[1])
-    if not opening < np.exp(-HARMFUL / 2):
+    if not opening < thresholds.flat():
         return None
     frozen = float(np.sqrt(2 * np.log(max(2.0, keys))))
     number = min(1.0, frozen / spread) / 2

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from gradjax.chain import as_layers, fold, layer_of
-from gradjax.diagnosis.case import HARMFUL, Case
+from gradjax.diagnosis import thresholds
+from gradjax.diagnosis.case import Case
 from gradjax.diagnosis.observe import cooled, openness
 from gradjax.diagnosis.points import cuts
 from gradjax.diagnosis.report import Finding, Remedy
@@ -19,14 +20,14 @@ def branch_scale(case: Case) -> Finding | str | None:
     Blocks whose branch normalizes its input are left out: their b falls like 1/l by itself (Pre-LN).
     """
     with np.errstate(invalid="ignore"):
-        own_size = case.of("log_branch_radial", True) > np.log(0.1)
-        rows = np.flatnonzero(case.residual & own_size & (case.of("log_branch", True) > np.log(1e-3)))
+        own_size = case.of("log_branch_radial", True) > thresholds.radial(case.widths)
+        rows = np.flatnonzero(case.residual & own_size & np.isfinite(case.of("log_branch", True)))
     rows = rows[np.isfinite(case.of("log_gain", True)[rows])]
     if len(rows) < 2:
         return "no residual blocks"
     gains, branches = case.of("log_gain", True)[rows], np.exp(case.of("log_branch", True)[rows])
     total, signal = float(gains.sum()), case.growth_of_signal(rows)
-    if total <= case.limit(rows) or signal < case.limit(rows) / 2:
+    if total <= case.limit(rows) or signal < case.limit(rows) * thresholds.HALF:
         return None
     scale = float(np.sum(branches) ** -0.5)
     evidence = f"{len(rows)} residual blocks multiply the squared gradient by e^{total:.1f}, "
@@ -98,7 +99,7 @@ def attention_logits(case: Case) -> Finding | str | None:
         return "no attention in the layers"
     opening, spread, keys = found
     with np.errstate(invalid="ignore"):
-        rows = np.flatnonzero(opening < np.exp(-HARMFUL / 2))
+        rows = np.flatnonzero(opening < thresholds.flat())
     if not rows.size:
         return None
     row = int(rows[np.argmin(opening[rows])])

@@ -63,9 +63,14 @@ def _convolution(sign: int, rng) -> Patient:
 
 
 def _cell(sign: int, rng) -> Patient:
-    """A vanilla cell through time: g of 4 to 8, or weights that cost e^-30 to e^-60 beside what is usual."""
-    gain = float(rng.uniform(4, 8) if sign > 0 else 1.5 * np.exp(-rng.uniform(30, 60) / (2 * STEPS)))
+    """A vanilla cell through time: g of 4 to 8, or weights that cost e^-36 to e^-60 where e^±27 is chance."""
+    gain = float(rng.uniform(4, 8) if sign > 0 else 1.5 * np.exp(-rng.uniform(36, 60) / (2 * STEPS)))
     return Patient("cell", "weight scale", tuple(range(STEPS)), through_time(rng, gain))
+
+
+def _gates(kind: str, low: float, high: float, rng) -> Patient:
+    """An LSTM or GRU with g beyond the edge of chaos, which is near 3."""
+    return Patient(kind, "weight scale", tuple(range(STEPS)), through_time(rng, float(rng.uniform(low, high)), kind))
 
 
 def _times_kernels(tree, factor: float):
@@ -208,6 +213,8 @@ FAULTS: dict[str, Callable[[np.random.Generator], Patient]] = {
     "convolutions too small": partial(_convolution, -1),
     "cell weights too large": partial(_cell, 1),
     "cell weights too small": partial(_cell, -1),
+    "LSTM weights too large": partial(_gates, "lstm", 16.0, 32.0),
+    "GRU weights too large": partial(_gates, "gru", 8.0, 16.0),
     "one layer too large": partial(_imbalance, 1),
     "one layer too small": partial(_imbalance, -1),
     "saturated tanh": _saturated,

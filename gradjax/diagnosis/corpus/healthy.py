@@ -55,6 +55,11 @@ def _cell(rng) -> Patient:
     return Patient("cell", "", None, through_time(rng, float(rng.uniform(1.4, 1.7))))
 
 
+def _gates(kind: str, rng) -> Patient:
+    """An LSTM with a forget bias of 0 to 3, or a GRU, as they start: they forget, and that is their business."""
+    return Patient(kind, "", None, through_time(rng, float(rng.uniform(0.5, 1.5)), kind, float(rng.uniform(0, 3))))
+
+
 def _transformer(norm: str, rng) -> Patient:
     """Pre-LN as GPT-2 starts: every kernel and table of deviation 0.02."""
     init = normal(0.02) if norm == "pre" else "glorot_uniform"
@@ -127,6 +132,8 @@ HEALTHY: dict[str, Callable[[np.random.Generator], Patient]] = {
     "convolutions he": partial(_convnet, "relu", "he_normal"),
     "convolutions, delta-orthogonal": partial(_convnet, "tanh", "delta_orthogonal"),
     "vanilla cell": _cell,
+    "LSTM": partial(_gates, "lstm"),
+    "GRU": partial(_gates, "gru"),
     "transformer pre": partial(_transformer, "pre"),
     "transformer post": partial(_transformer, "post"),
     "transformer deep": partial(_transformer, "deep"),

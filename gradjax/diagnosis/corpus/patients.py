@@ -13,7 +13,7 @@ from gradjax.diagnosis.layers import diagnose
 from gradjax.diagnosis.report import Diagnosis
 from gradjax.diagnosis.training_step import diagnose_step
 from gradjax.initializers import mean_field
-from gradjax.layers import recurrent
+from gradjax.layers import initial_state, recurrent
 from gradjax.networks import mlp
 
 INPUTS, WIDTH, DEPTH, OUTPUTS, EXAMPLES = 16, 48, 20, 10, 16
@@ -93,6 +93,11 @@ def square(y):
     return jnp.mean((y * y).astype(jnp.float32))
 
 
+def square_of_output(state):
+    """The same of an LSTM's h, whose state is (h, c)."""
+    return square(state[0])
+
+
 def mixed(share, y):
     """A share of the squared outputs' mean, the rest softmax cross entropy of the first class."""
     wide = y.astype(jnp.float32)
@@ -134,9 +139,12 @@ def with_kernels(layers: list, factor: float) -> list:
     return [scaled(layers[0]), Stack(scaled(layers[1].layer)), *layers[2:]]
 
 
-def through_time(rng: np.random.Generator, gain: float) -> dict[str, Any]:
-    """A vanilla tanh cell with Gaussian weights of deviation gain / √n, driven by white noise."""
+def through_time(rng: np.random.Generator, gain: float, kind: str = "rnn", forget_bias: float = 1.0) -> dict[str, Any]:
+    """A tanh cell with Gaussian weights of deviation gain / √n in each gate, driven by white noise."""
     inits = mean_field(gain), mean_field(DRIVE)
-    cell = recurrent(jax.random.key(seed_of(rng)), "rnn", CELL, INPUTS, "tanh", *inits)
-    start, along = inputs(rng, (CELL,)), inputs(rng, (STEPS, INPUTS))
-    return subject(rng, [unroll(cell, along)], 0.5 * start, batch_axis=None)
+    key = jax.random.key(seed_of(rng))
+    cell = recurrent(key, kind, CELL, INPUTS, "tanh", *inits, forget_bias=forget_bias)
+    start = jax.tree.map(lambda leaf: 0.5 * inputs(rng, leaf.shape), initial_state(cell))
+    along = inputs(rng, (STEPS, INPUTS))
+    found = subject(rng, [unroll(cell, along)], start, batch_axis=None)
+    return found | {"loss": square_of_output} if isinstance(start, tuple) else found
