@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gradjax.products import Runs, blocks, chain, pivoted, spectrum, wide
 from gradjax.products.jacobi import _descending_logs
-from gradjax.products.plan import make_segments
+from gradjax.products.plan import Segment, make_segments
 
 WIDTH, PART = 8, 32
 TURNING, STRETCHING = 1.0, 1e4  # condition numbers of a layer
@@ -58,6 +59,20 @@ def test_blocks_follow_the_tolerance(x64):
     stack = layers(30.0, 30.0, 30.0)
     counts = [sum(length > 0 for _, length in blocks_taken(stack, tolerance)) for tolerance in (1e-3, 1e-6, 1e-9)]
     assert counts[0] < counts[1] < counts[2] / 2
+
+
+def allowance_of(rank, depth):
+    segment = Segment(jax.ShapeDtypeStruct((depth, 64, 64), jnp.float64), 0, (depth,))
+    return float(spectrum.make_plan(1e-9, [segment], jnp.array([64, rank], jnp.int32), False).allowance)
+
+
+def test_a_layer_may_lose_less_where_few_directions_live_on_but_no_less_than_a_usual_one_loses(x64):
+    """In 1000 sparse layers of rank 35 a tenth of the tolerance was enlarged to more than all of it by later layers."""
+    assert allowance_of(64, 100) == pytest.approx(1e-11)
+    assert allowance_of(48, 100) == pytest.approx(1e-11 * 0.75**4)
+    assert allowance_of(32, 100) == allowance_of(0, 100) == pytest.approx(1e-11 / 16)
+    assert allowance_of(16, 100_000) == pytest.approx(spectrum.USUAL * 2.0**-52)
+    assert allowance_of(16, 10_000_000) == allowance_of(64, 10_000_000) < allowance_of(16, 100_000)
 
 
 def test_logs_of_descending_values_descend_also_across_a_power_of_two(x64):
