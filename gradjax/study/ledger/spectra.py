@@ -62,6 +62,10 @@ ISOMETRY = (
 RECURRENT = (
     Row("exponents of Gaussian products (within 5 standard errors)", "Newman 1986", 5.0, (L, "gaussian product"),
         relation="<="),
+    Row("Gaussian layers: wide ones have the rates ½ ln(1 - x) (64 units: rms distance 0)", "Newman 1986", 0.0,
+        (J, "triangular law"), log=True),
+    Row("Gaussian layers: the two largest rates differ by 1/(2N) (64 units)", "Newman 1986", 1 / 128,
+        (J, "the two largest"), digits=0.03),
     Row("recurrent tanh, g = 3: the largest exponent is ln(g √E φ'²) = 0.310", "Engelken et al. 2023", 0.3102,
         (L, "largest: recurrent, g = 3"), note="far from the transition; at g = 1.5 small networks stay below",
         outside=(L, "largest: recurrent, g = 1.5", 0.0652)),
