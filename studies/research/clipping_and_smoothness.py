@@ -48,6 +48,7 @@ ORDER = 22
 CONTROL_RATE = 0.02
 SMALL = 1e-3  # the gradient at which a descent has arrived
 FRACTIONS = (0.25, 0.5, 1.0)  # of the step, at which the change of the gradient is looked at: its largest rate counts
+QUICKLY = {"xla_backend_optimization_level": 1}  # small programs, more time compiling than running
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,19 +87,30 @@ PLANTS = {  # no clip acts on cosh x − 1; half the safe step; norms of other s
 def compute(config: Config) -> dict[str, np.ndarray]:
     """Steps on cosh x − 1 by start, clipped and not; gradient norm and smoothness at each step of each training."""
     with jax.enable_x64(True):
-        starts = jnp.asarray(config.starts)
-        plain = _clipped_steps if config.plant != "idle_clip" else lambda start: _steps(start, optax.sgd(0.5))
-        part = 0.5 if config.plant == "half_step" else 1.0
-        counts = [np.asarray(jax.jit(jax.vmap(f))(starts)) for f in (plain, lambda start: _constant_steps(start, part))]
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    lstm = jax.device_get(jax.jit(jax.vmap(functools.partial(_watched_lstm, config)))(keys))
-    squares = jax.device_get(jax.jit(jax.vmap(functools.partial(_watched_squares, config)))(keys))
-    names = ("loss", "log_gradient", "log_smoothness")
-    result = {f"lstm_{name}": np.asarray(values, np.float64) for name, values in zip(names, lstm, strict=True)}
-    result |= {f"control_{name}": np.asarray(values, np.float64) for name, values in zip(names, squares, strict=True)}
+        counts = gradjax.study.sweep(
+            functools.partial(_counts, config), {"start": config.starts}, seed=config.seed, name="cosh"
+        )
+    networks, options = {"network": range(config.seeds)}, {"seed": config.seed, "compiler_options": QUICKLY}
+    found = gradjax.study.sweep(functools.partial(_watched, config), networks, name="trainings", **options)
+    result = counts | {name: values.astype(np.float64) for name, values in found.items()}
     if config.plant == "other_steps":
         result["lstm_log_gradient"] = np.random.default_rng(0).permuted(result["lstm_log_gradient"], axis=1)
-    return result | {"clipped_steps": counts[0], "constant_steps": counts[1]}
+    return result
+
+
+def _counts(config: Config, _, start):
+    """The cell of the grid of starts: steps of the clipped descent and of the safe fixed step."""
+    plain = _clipped_steps(start) if config.plant != "idle_clip" else _steps(start, optax.sgd(0.5))
+    part = 0.5 if config.plant == "half_step" else 1.0
+    return {"clipped_steps": plain, "constant_steps": _constant_steps(start, part)}
+
+
+def _watched(config: Config, _, network):
+    """The cell of the grid of networks: an LSTM watched along its training, and a control."""
+    key = jax.random.split(jax.random.key(config.seed), config.seeds)[network]
+    names = ("loss", "log_gradient", "log_smoothness")
+    runs = {"lstm": _watched_lstm(config, key), "control": _watched_squares(config, key)}
+    return {f"{kind}_{name}": v for kind, run in runs.items() for name, v in zip(names, run, strict=True)}
 
 
 def _clipped_steps(start):
@@ -132,7 +144,7 @@ def _watched_lstm(config: Config, key):
         return jnp.mean((predict(rebuild(theta), x) - y) ** 2)
 
     optimizer = optax.chain(clip_by_global_norm(0.5), optax.sgd(config.rate))
-    return _watched(loss, theta, optimizer, jax.random.split(data_key, config.steps))
+    return _along(loss, theta, optimizer, jax.random.split(data_key, config.steps))
 
 
 def _watched_squares(config: Config, key):
@@ -143,10 +155,10 @@ def _watched_squares(config: Config, key):
         squared = jnp.sum((theta - goal) ** 2) / 2
         return squared**2 / 64 if config.plant == "quartic_control" else squared
 
-    return _watched(loss, jnp.zeros_like(goal), optax.sgd(CONTROL_RATE), jax.random.split(key, config.steps))
+    return _along(loss, jnp.zeros_like(goal), optax.sgd(CONTROL_RATE), jax.random.split(key, config.steps))
 
 
-def _watched(loss, theta, optimizer, keys):
+def _along(loss, theta, optimizer, keys):
     """Loss, ln ‖g‖ and ln of the largest ‖g(θ + γd) − g(θ)‖ / ‖γd‖ over fractions γ of the step d, at each step."""
     gradient = jax.grad(loss)
 

