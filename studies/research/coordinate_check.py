@@ -106,18 +106,18 @@ PLANTS = {  # the two settings exchanged; weights whose deviation grows with the
 
 def compute(config: Config) -> dict[str, np.ndarray]:
     """ln of the four sizes at each width and at each depth: (candidate, size, quantity, seed)."""
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     names = list(SCALINGS)
     if config.plant == "swapped":
         names = [names[1], names[0], *names[2:]]
     if config.plant == "no_controls":
         names = [*names[:2], "muP, 1/√L", "standard"]
-    scalings = jnp.array([SCALINGS[name] for name in names], jnp.float32)
-    first, wide = (config.widths[0], config.depths[0]), config.plant == "wide_weights"
+    grid = {"candidate": range(len(names)), "network": range(config.seeds)}
 
     def at(width: int, depth: int) -> np.ndarray:
-        gain = (width / config.widths[0]) ** 0.5 if wide else 1.0
-        return np.asarray(_sizes(keys, scalings, gain, width, depth, first)).transpose(0, 2, 1)
+        cell = functools.partial(_sizes, config, [SCALINGS[name] for name in names], width, depth)
+        options = {"seed": config.seed, "name": f"{width}-by-{depth}", "compiler_options": QUICKLY}
+        found = gradjax.study.sweep(cell, grid, **options)
+        return found.transpose(0, 2, 1)
 
     return {
         "by_width": np.stack([at(width, config.depths[0]) for width in config.widths], axis=1),
@@ -125,30 +125,27 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     }
 
 
-@functools.partial(jax.jit, compiler_options=QUICKLY, static_argnums=(3, 4, 5))
-def _sizes(keys, scalings, gain, width: int, depth: int, first: tuple[int, int]):
-    """ln of each quantity, before and in the first step of Adam: (candidate, seed, quantity)."""
-    wider, deeper = width / first[0], depth / first[1]
-
-    def one(key, scaling):
-        out, rate, branch, rate_by_depth = scaling
-        shapes = (INPUTS,), (INPUTS, width), (depth, width, width), (width, 1)
-        each = zip(jax.random.split(key, 4), shapes, strict=True)
-        x, inner, hidden, outer = (jax.random.normal(k, shape, jnp.float32) for k, shape in each)
-        x = x * INPUTS**0.5 / jnp.linalg.norm(x)
-        # relative to the first size, at which every candidate has variances 1/fan-in, a = 1 and one rate
-        deviation = wider ** (out + 0.5) / width**0.5
-        parameters = {"in": inner / INPUTS**0.5, "hidden": gain * hidden / width**0.5, "out": outer * deviation}
-        a, behind = deeper**branch, RATE * wider**rate
-        rates = {"in": RATE, "hidden": behind * deeper**rate_by_depth, "out": behind}
-        grads = jax.grad(lambda p: run(_layers(p, a), x)[0])(parameters)
-        # Adam's first step: both of its means are the gradient's own, g / √g²
-        moved = jax.tree.map(lambda p, g, r: p - r * jnp.sign(g), parameters, grads, rates)
-        (before, was), (after, now) = (_through(p, a, x) for p in (parameters, moved))
-        signal = jax.grad(lambda h: run(_layers(parameters, a)[1:], h)[0])(x @ parameters["in"])
-        return jnp.stack([_log_rms(v) for v in (before, signal, after - before, now - was)])
-
-    return jax.lax.map(lambda scaling: jax.lax.map(lambda key: one(key, scaling), keys), scalings)
+def _sizes(config: Config, scalings, width: int, depth: int, _, candidate, network):
+    """The grid's cell: ln of each quantity, before and in the first step of Adam, (quantity,)."""
+    wider, deeper = width / config.widths[0], depth / config.depths[0]
+    gain = wider**0.5 if config.plant == "wide_weights" else 1.0
+    out, rate, branch, rate_by_depth = jnp.array(scalings, jnp.float32)[candidate]
+    key = jax.random.split(jax.random.key(config.seed), config.seeds)[network]
+    shapes = (INPUTS,), (INPUTS, width), (depth, width, width), (width, 1)
+    each = zip(jax.random.split(key, 4), shapes, strict=True)
+    x, inner, hidden, outer = (jax.random.normal(k, shape, jnp.float32) for k, shape in each)
+    x = x * INPUTS**0.5 / jnp.linalg.norm(x)
+    # relative to the first size, at which every candidate has variances 1/fan-in, a = 1 and one rate
+    deviation = wider ** (out + 0.5) / width**0.5
+    parameters = {"in": inner / INPUTS**0.5, "hidden": gain * hidden / width**0.5, "out": outer * deviation}
+    a, behind = deeper**branch, RATE * wider**rate
+    rates = {"in": RATE, "hidden": behind * deeper**rate_by_depth, "out": behind}
+    grads = jax.grad(lambda p: run(_layers(p, a), x)[0])(parameters)
+    # Adam's first step: both of its means are the gradient's own, g / √g²
+    moved = jax.tree.map(lambda p, g, r: p - r * jnp.sign(g), parameters, grads, rates)
+    (before, was), (after, now) = (_through(p, a, x) for p in (parameters, moved))
+    signal = jax.grad(lambda h: run(_layers(parameters, a)[1:], h)[0])(x @ parameters["in"])
+    return jnp.stack([_log_rms(v) for v in (before, signal, after - before, now - was)])
 
 
 def _layers(p: dict, a) -> list:
