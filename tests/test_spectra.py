@@ -95,8 +95,8 @@ def test_the_leading_values_at_depth_10000_where_a_jvp_overflows(precision):
 
 def test_what_is_refused():
     layers, x = [jnp.tanh], jnp.ones(3)
-    for k in (0, 4, 1.5):
-        with pytest.raises(ValueError, match="expected 1 <= k <= 3"):
+    for k, words in ((0, "a whole number >= 1"), (4, "1 <= k <= 3"), (1.5, "a whole number")):
+        with pytest.raises(ValueError, match=f"k is {k}, expected {words}"):
             leading_log_singular_values(layers, x, k)
     with pytest.raises(ValueError, match="seed is -1"):
         leading_log_singular_values(layers, x, 1, key=-1)
