@@ -29,7 +29,6 @@ Zucchet, Orvieto (2024), arXiv:2405.21064.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -94,25 +93,36 @@ PLANTS = {  # recurrent weights eight times, matrices 1.25 times as large as sai
 
 def compute(config: Config) -> dict[str, np.ndarray]:
     """Singular values by time for each cell and for linear products, rates by gain and bias, sensitivities."""
-    keys, planted = jax.random.split(jax.random.key(config.seed), config.seeds), config.plant
+    planted, networks = config.plant, {"network": range(config.seeds)}
     scale, width, steps = 8.0 if planted == "scaled" else 1.0, config.width, config.steps // 2
     depths = np.unique(np.geomspace(1, steps, 7).round().astype(int))
-    factors = [np.asarray(_factors(kind, keys, number, scale, width, steps)) for kind, number in CELLS.values()]
+
+    def swept(name: str, cell, *arguments, **axes):
+        """What the cell says of each network, in the order of these axes and then of the networks."""
+        keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+
+        def keyed(_, network, **point):
+            return cell(*arguments, keys[network], **point)
+
+        options = {"seed": config.seed, "name": name, "compiler_options": QUICKLY}
+        return gradjax.study.sweep(keyed, axes | networks, **options)
+
+    factors = [swept(f"factors-{i}", _factors, *of, scale, width, steps) for i, of in enumerate(CELLS.values())]
     matrices, products = _tied_and_untied(config, steps)
     every = np.concatenate([*factors, *products]).astype(np.float64)  # one batch, one program
     logs = np.asarray(prefix_log_singular_values(every, depths, tolerance=1e-6)[0])
-    rates, norms = _vanilla_rates(keys, jnp.array(GAINS, jnp.float32) * scale, 4 * width, config.steps)
-    biases = jnp.array(BIASES, jnp.float32) * float(planted != "no_bias")
-    gates = [np.stack(_gate_rates(kind, keys, biases, width // 2, config.steps)) for kind in ("lstm", "gru")]
+    rates = swept("vanilla", _vanilla_growth, scale, 4 * width, config.steps, gain=GAINS)
+    biased, kinds = float(planted != "no_bias"), ("lstm", "gru")
+    gates = [swept(kind, _gate_growth, kind, biased, width // 2, config.steps, bias=BIASES) for kind in kinds]
     return {
         "depths": depths,
         "logs": logs.reshape(len(CELLS) + 2, config.seeds, len(depths), width),
         "moduli": np.sort(np.log(np.abs(np.linalg.eigvals(matrices))), axis=1)[:, ::-1],
         "conditions": np.log(np.linalg.cond(np.linalg.eig(matrices)[1])),
-        "rates": np.asarray(rates),
-        "norms": np.asarray(norms) / scale,
-        "gates": np.stack(gates),  # (kind, rate or variance, bias, seed)
-        "sensitivities": np.asarray(_sensitivities(keys, 40 * max(REACHES), planted == "same_inputs")),
+        "rates": rates["rate"],
+        "norms": rates["norm"] / scale,
+        "gates": np.stack([[of["rate"], of["variance"]] for of in gates]),  # (kind, rate or variance, bias, seed)
+        "sensitivities": swept("sensitivities", _sensitivities, 40 * max(REACHES), planted == "same_inputs"),
     }
 
 
@@ -132,49 +142,36 @@ def _unrolled(cell, key, steps: int):
     return [unroll(cell, jax.random.normal(jax.random.fold_in(key, 1), (steps, INPUTS), jnp.float32))]
 
 
-@functools.partial(jax.jit, compiler_options=QUICKLY, static_argnums=(0, 4, 5))
-def _factors(kind: str, keys, number, scale, width: int, steps: int):
-    """The Jacobian of every step, (seeds, steps, width, width): two halves make an LSTM's state and a linear unit's."""
+def _factors(kind: str, number: float, scale: float, width: int, steps: int, key):
+    """The Jacobian of every step, (steps, width, width): two halves make an LSTM's state and a linear unit's."""
     whole, half = jnp.zeros(width, jnp.float32), jnp.zeros(width // 2, jnp.float32)
-
-    def one(key):
-        if kind == "linear":
-            cell, start = state_space(key, width // 2, INPUTS), jnp.stack([half, half])
-            cell = Partial(cell.func, cell.args[0] | {"log_rate": jnp.log(-jnp.log(number / scale + half))})
-        elif kind == "rnn":
-            cell, start = _vanilla(key, scale * number, width), whole
-        else:
-            cell = _gated(kind, key, number, width // 2 if kind == "lstm" else width)
-            start = (half, half) if kind == "lstm" else whole
-        return layer_jacobians(_unrolled(cell, key, steps), start)[0]
-
-    return jax.lax.map(one, keys)
+    if kind == "linear":
+        cell, start = state_space(key, width // 2, INPUTS), jnp.stack([half, half])
+        cell = Partial(cell.func, cell.args[0] | {"log_rate": jnp.log(-jnp.log(number / scale + half))})
+    elif kind == "rnn":
+        cell, start = _vanilla(key, scale * number, width), whole
+    else:
+        cell = _gated(kind, key, number, width // 2 if kind == "lstm" else width)
+        start = (half, half) if kind == "lstm" else whole
+    return layer_jacobians(_unrolled(cell, key, steps), start)[0]
 
 
-@functools.partial(jax.jit, compiler_options=QUICKLY, static_argnums=(2, 3))
-def _vanilla_rates(keys, gains, width: int, steps: int):
-    """Growth a step of the leading direction behind a transient, and σ_max(W), both (gains, seeds)."""
-
-    def one(key, gain):
-        cell = _vanilla(key, gain, width)
-        growths = log_growths(_unrolled(cell, key, steps), jnp.zeros(width, jnp.float32), 1)
-        return growths[steps // 4 :].mean(), jnp.linalg.norm(cell.args[0]["kernel"][0], 2)
-
-    return jax.lax.map(lambda gain: jax.lax.map(lambda key: one(key, gain), keys), gains)
+def _vanilla_growth(scale: float, width: int, steps: int, key, gain):
+    """Growth a step of the leading direction behind a transient, and σ_max(W)."""
+    cell = _vanilla(key, scale * gain.astype(jnp.float32), width)
+    growths = log_growths(_unrolled(cell, key, steps), jnp.zeros(width, jnp.float32), 1)
+    return {"rate": growths[steps // 4 :].mean(), "norm": jnp.linalg.norm(cell.args[0]["kernel"][0], 2)}
 
 
-@functools.partial(jax.jit, compiler_options=QUICKLY, static_argnums=(0, 3, 4))
-def _gate_rates(kind: str, keys, biases, width: int, steps: int):
-    """Mean growth a step of the N leading directions, and the variance of what enters the gate: (biases, seeds)."""
-
-    def one(key, bias):
-        layers, zero = _unrolled(_gated(kind, key, bias, width), key, steps), jnp.zeros(width, jnp.float32)
-        start = (zero, zero) if kind == "lstm" else zero
-        [states] = hidden_states(layers, start)[1]
-        growths = log_growths(layers, start, width)[steps // 4 :]
-        return growths.mean(), 1 + jnp.mean((states[0] if kind == "lstm" else states)[steps // 4 :] ** 2)
-
-    return jax.lax.map(lambda bias: jax.lax.map(lambda key: one(key, bias), keys), biases)
+def _gate_growth(kind: str, factor: float, width: int, steps: int, key, bias):
+    """Mean growth a step of the N leading directions, and the variance of what enters the gate."""
+    gated = _gated(kind, key, factor * bias.astype(jnp.float32), width)
+    layers, zero = _unrolled(gated, key, steps), jnp.zeros(width, jnp.float32)
+    start = (zero, zero) if kind == "lstm" else zero
+    [states] = hidden_states(layers, start)[1]
+    growths = log_growths(layers, start, width)[steps // 4 :]
+    entering = (states[0] if kind == "lstm" else states)[steps // 4 :]
+    return {"rate": growths.mean(), "variance": 1 + jnp.mean(entering**2)}
 
 
 def _tied_and_untied(config: Config, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -186,31 +183,26 @@ def _tied_and_untied(config: Config, steps: int) -> tuple[np.ndarray, list[np.nd
     return fresh[:, 0], products[::-1] if config.plant == "swapped" else products
 
 
-@functools.partial(jax.jit, compiler_options=QUICKLY, static_argnums=(1, 2))
-def _sensitivities(keys, steps: int, same: bool):
+def _sensitivities(steps: int, same: bool, key):
     """Mean of |∂z/∂·|² over modes and time, by ν, by λ and by the angle's log, for an input of power 1 to each mode."""
     size = 16 * len(REACHES)
     radii = jnp.repeat(1 - 1 / jnp.array(REACHES, jnp.float32), 16)
+    cell = state_space(key, size, INPUTS, radius=(0.5, 0.5))
+    p = cell.args[0] | {"log_rate": jnp.log(-jnp.log(radii)), "log_gain": jnp.log(1 - radii**2) / 2}
+    inputs = jax.random.normal(jax.random.fold_in(key, 1), (steps, INPUTS), jnp.float32)
+    inputs = jnp.broadcast_to(inputs[:1], inputs.shape) if same else inputs
 
-    def one(key):
-        cell = state_space(key, size, INPUTS, radius=(0.5, 0.5))
-        p = cell.args[0] | {"log_rate": jnp.log(-jnp.log(radii)), "log_gain": jnp.log(1 - radii**2) / 2}
-        inputs = jax.random.normal(jax.random.fold_in(key, 1), (steps, INPUTS), jnp.float32)
-        inputs = jnp.broadcast_to(inputs[:1], inputs.shape) if same else inputs
+    def states(rate, angle):
+        moved = Partial(cell.func, p | {"log_rate": rate, "log_frequency": angle})
+        [found] = hidden_states([unroll(moved, inputs)], jnp.zeros((2, size), jnp.float32))[1]
+        return found[steps // 4 :]
 
-        def states(rate, angle):
-            moved = Partial(cell.func, p | {"log_rate": rate, "log_frequency": angle})
-            [found] = hidden_states([unroll(moved, inputs)], jnp.zeros((2, size), jnp.float32))[1]
-            return found[steps // 4 :]
-
-        one, zero, at = jnp.ones(size, jnp.float32), jnp.zeros(size, jnp.float32), (p["log_rate"], p["log_frequency"])
-        by_rate, by_angle = (jax.jvp(states, at, t)[1] for t in ((one, zero), (zero, one)))
-        power = jnp.sum(p["input_kernel"] ** 2, axis=(0, 1))
-        by_rate, by_angle = (jnp.mean(jnp.sum(d**2, axis=1), axis=0) / power for d in (by_rate, by_angle))
-        squares = by_rate, by_rate / (radii * jnp.log(radii)) ** 2, by_angle / jnp.exp(2 * p["log_frequency"])
-        return jnp.stack([s.reshape(len(REACHES), -1).mean(axis=1) for s in squares])
-
-    return jax.lax.map(one, keys)
+    one, zero, at = jnp.ones(size, jnp.float32), jnp.zeros(size, jnp.float32), (p["log_rate"], p["log_frequency"])
+    by_rate, by_angle = (jax.jvp(states, at, t)[1] for t in ((one, zero), (zero, one)))
+    power = jnp.sum(p["input_kernel"] ** 2, axis=(0, 1))
+    by_rate, by_angle = (jnp.mean(jnp.sum(d**2, axis=1), axis=0) / power for d in (by_rate, by_angle))
+    squares = by_rate, by_rate / (radii * jnp.log(radii)) ** 2, by_angle / jnp.exp(2 * p["log_frequency"])
+    return jnp.stack([s.reshape(len(REACHES), -1).mean(axis=1) for s in squares])
 
 
 def _gate_rate(bias: float, variance: float) -> float:
