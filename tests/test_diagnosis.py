@@ -113,7 +113,7 @@ def test_plot_draws_what_the_table_says():
     ("arguments", "said"),
     [
         ({"layers": []}, "layers is empty"),
-        ({"loss": 3}, "loss is int"),
+        ({"loss": 3}, "loss is 3"),
         ({"loss": lambda y: y}, "one real scalar"),
         ({"names": ["a"]}, "names has 1 entries, expected 2"),
         ({"x": jnp.ones(5)}, "layers\\[0\\]"),
