@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+DEEPEST = 10**6  # layers that a formula goes through one by one: more is a loop without an end
 LONGEST = 80  # characters of a value in a message
 
 
@@ -121,7 +122,7 @@ def floating(dtype) -> Any:
     """
     try:
         name = said(dtype) if isinstance(dtype, (np.ndarray, jax.Array)) else jnp.dtype(dtype).name
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy reads text as a format of its own
         name = said(dtype)
     else:
         if not isinstance(dtype, (np.ndarray, jax.Array)) and jnp.issubdtype(dtype, jnp.floating):

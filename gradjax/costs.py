@@ -35,7 +35,7 @@ def cost(function: Callable, *arguments: Any, repeats: int = 0) -> Cost:
     Args:
         function: of arrays, able to run under `jit`.
         arguments: pytrees of arrays.
-        repeats: calls to time, at least 0; the shortest is reported, for whatever else the machine does only adds.
+        repeats: calls to time, 0 to 10⁶; the shortest is reported, for whatever else the machine does only adds.
 
     Raises:
         ValueError: a negative number of repeats.
@@ -46,7 +46,7 @@ def cost(function: Callable, *arguments: Any, repeats: int = 0) -> Cost:
     >>> cost(lambda a, b: a @ b, jnp.ones((2, 3)), jnp.ones((3, 5))).operations
     60.0
     """
-    repeats, function = whole("repeats", repeats, 0), as_function("function", function, "of arrays")
+    repeats, function = whole("repeats", repeats, 0, 10**6), as_function("function", function, "of arrays")
     compiled = jax.jit(function).lower(*arguments).compile()
     return Cost(_operations(compiled), _shortest(compiled, arguments, repeats))
 

@@ -58,6 +58,8 @@ class Initializer:
 
 
 def _fans(shape: tuple[int, ...]) -> dict[str, float]:
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"shape={shape} has no fans, expected (..., in, out) with no empty axis")
     receptive_field = math.prod(shape[:-2])
     fan_in, fan_out = receptive_field * shape[-2], receptive_field * shape[-1]
     return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
@@ -78,7 +80,12 @@ def variance_scaling(scale: float, mode: str = "fan_in", distribution: str = "no
     scale = _positive("scale", scale)
     mode = choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
     distribution = choice("distribution", distribution, ("normal", "truncated_normal", "uniform"))
-    draw = theirs.variance_scaling(scale, mode, distribution)  # pyright: ignore[reportArgumentType]
+    scaled = theirs.variance_scaling(scale, mode, distribution)  # pyright: ignore[reportArgumentType]
+
+    def draw(key, shape, dtype):
+        _fans(shape)  # theirs divides by them, whatever they are
+        return scaled(key, shape, dtype)
+
     return Initializer(draw, distribution.replace("_", " "), lambda shape: scale / _fans(shape)[mode])
 
 

@@ -46,7 +46,7 @@ def real_size(tree) -> int:
     >>> real_size([jnp.ones(3), jnp.ones(2, complex)])
     7
     """
-    return sum(leaf.size * (1 + jnp.iscomplexobj(leaf)) for leaf in jax.tree.leaves(tree))
+    return sum(np.size(leaf) * (1 + jnp.iscomplexobj(leaf)) for leaf in jax.tree.leaves(tree))
 
 
 def largest(tree) -> Array:
@@ -96,7 +96,7 @@ def exponent(tree) -> Array:
 def scale_by_power_of_two(tree, power):
     """The tree times 2^power, in two halves, for 2^−power itself is subnormal where |x| is near the largest float."""
     first = power // 2
-    return jax.tree.map(lambda x: _times_power(_times_power(x, first), power - first), tree)
+    return jax.tree.map(lambda x: _times_power(_times_power(x, first), power - first) if is_inexact(x) else x, tree)
 
 
 def _times_power(x, power):

@@ -100,7 +100,7 @@ def race(runs: Sequence[Callable | None], rounds: int, clock: Callable[[], float
 
     Args:
         runs: functions without arguments; what they return is waited for. None is left out: zero seconds.
-        rounds: at least 1; before them every function runs once, to be compiled.
+        rounds: at least 1, at most 10⁶; before them every function runs once, to be compiled.
         clock: seconds from any beginning.
 
     Raises:
@@ -112,7 +112,7 @@ def race(runs: Sequence[Callable | None], rounds: int, clock: Callable[[], float
            [0., 0., 0.]])
     """
     as_function("clock", clock, "-> seconds")
-    rounds, runs = whole("rounds", rounds), listed("runs", runs, "functions or None")
+    rounds, runs = whole("rounds", rounds, 1, 10**6), listed("runs", runs, "functions or None")
     for place, run in enumerate(runs):
         if run is not None:
             as_function(f"runs[{place}]", run, "without arguments")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.arguments import as_function
+from gradjax.arguments import as_function, said
 from gradjax.numerics import is_inexact
 
 register = partial(jax.tree_util.register_dataclass)
@@ -126,7 +126,12 @@ def as_sequence(layers) -> list:
         raise ValueError(
             f"layers is {_kind(layers)}, expected a sequence of layers: pass [layer], list(model) or model.layers"
         )
-    layers = list(layers)
+    try:
+        layers = list(layers)
+    except TypeError as error:  # an array without axes calls itself iterable
+        raise ValueError(
+            f"layers is {said(layers)}, expected a sequence of callables activation -> activation"
+        ) from error
     if not layers:
         raise ValueError("layers is empty, expected at least one callable activation -> activation")
     return layers

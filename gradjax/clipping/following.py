@@ -12,6 +12,7 @@ import optax
 from gradjax.arguments import real, whole
 from gradjax.clipping.global_norm import Rule, clip_by_rule
 from gradjax.numerics import is_concrete
+from gradjax.room import axis
 
 
 def clip_by_percentile(
@@ -28,7 +29,7 @@ def clip_by_percentile(
         nonfinite: as in `clip_by_global_norm`.
     """
     _check_percentile(percentile)
-    window = whole("window", window)
+    window = axis("window", window)
     factor = real("factor", factor, "(0, inf)")
     return clip_by_rule(_percentile_rule(percentile, window, math.log(factor), False), nonfinite=nonfinite)
 
@@ -47,7 +48,7 @@ def autoclip(percentile: float = 10.0, *, history: int = 1000, nonfinite: str = 
     Reference: Seetharaman, Wichern, Pardo, Le Roux (2020, arXiv:2007.14469).
     """
     _check_percentile(percentile)
-    history = whole("history", history)
+    history = axis("history", history)
     return clip_by_rule(_percentile_rule(percentile, history, 0.0, True), nonfinite=nonfinite)
 
 
@@ -68,7 +69,7 @@ def zclip(
 
     Reference: Kumar, Owen, Chowdhury, Güra (2025, arXiv:2504.02507), without their additional constant threshold.
     """
-    warmup, decay = whole("warmup", warmup), real("decay", decay, "[0, 1)")
+    warmup, decay = whole("warmup", warmup, 1, 2**31 - 1), real("decay", decay, "[0, 1)")
     if is_concrete(z_threshold):
         real("z_threshold", z_threshold, "(0, inf)")
 

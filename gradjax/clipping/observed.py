@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from gradjax.arguments import as_transformation
+from gradjax.arguments import arrays, as_transformation
 from gradjax.numerics import exponent, is_inexact, log_norm, norm_dtype, scale_by_power_of_two
 
 
@@ -56,6 +56,7 @@ def cosine(one, other) -> Array:
     >>> print(cosine([jnp.array([3e30, 0.0])], [jnp.array([1e-30, 1e-30])]).round(4))
     0.7071
     """
+    one, other = arrays("one", one), arrays("other", other)
     alike = jax.tree.structure(one) == jax.tree.structure(other)
     shapes = [[leaf.shape for leaf in jax.tree.leaves(tree) if is_inexact(leaf)] for tree in (one, other)]
     if not alike or shapes[0] != shapes[1]:

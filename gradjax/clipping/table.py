@@ -15,9 +15,10 @@ import optax.contrib
 from jax import Array
 
 from gradjax import tables
+from gradjax.arguments import real
 from gradjax.clipping.following import autoclip, clip_by_percentile, zclip
 from gradjax.clipping.global_norm import clip_by_global_norm
-from gradjax.numerics import largest, log_norm
+from gradjax.numerics import is_concrete, largest, log_norm
 
 ADAPTIVE_FLOOR = 1e-3  # optax's eps: the least parameter norm that counts
 GIVES_UP_AFTER = 5  # the failures in a row after which optax.apply_if_finite lets a NaN through
@@ -37,6 +38,7 @@ class Clipper:
         per_example: takes gradients with a leading axis of examples, and returns their sum; the size is that of the
             sum divided by the number of examples.
         follows_data: the threshold that acts moves with the norms seen.
+        interval: where a threshold lies.
 
     >>> CLIPPERS["value"](1.0).update(jnp.array([3.0, -0.5]), optax.EmptyState())[0].tolist()
     [1.0, -0.5]
@@ -50,10 +52,16 @@ class Clipper:
     keeps_direction: bool = True
     per_example: bool = False
     follows_data: bool = False
+    interval: str = "[0, inf]"
 
     def __call__(self, threshold: float | Array | None = None) -> optax.GradientTransformation:
         """The transformation at this threshold, or at the ordinary one."""
-        return self.make(self.default if threshold is None else threshold)
+        if threshold is None:
+            threshold = self.default
+        elif is_concrete(threshold):
+            number = real("threshold", threshold, self.interval)
+            threshold = threshold if isinstance(threshold, jax.Array) else number
+        return self.make(threshold)
 
 
 def _global_norm(updates, params) -> Array:
@@ -179,8 +187,11 @@ CLIPPERS: dict[str, Clipper] = {
         _if_finite,
         "failures in a row after which a non-finite update is let through",
         GIVES_UP_AFTER,
+        interval="[0, 2147483647]",
     ),
-    "percentile": Clipper(clip_by_percentile, "percentile of the last norms", 90.0, follows_data=True),
-    "autoclip": Clipper(autoclip, "percentile of all norms so far", 10.0, follows_data=True),
-    "zclip": Clipper(zclip, "deviations above the mean norm", 2.5, follows_data=True),
+    "percentile": Clipper(
+        clip_by_percentile, "percentile of the last norms", 90.0, follows_data=True, interval="[0, 100]"
+    ),
+    "autoclip": Clipper(autoclip, "percentile of all norms so far", 10.0, follows_data=True, interval="[0, 100]"),
+    "zclip": Clipper(zclip, "deviations above the mean norm", 2.5, follows_data=True, interval="(0, inf)"),
 }

@@ -23,6 +23,7 @@ from gradjax.jacobians.exact import jacobian
 from gradjax.jacobians.norms import joined
 from gradjax.jacobians.plan import MEMORY, at_work
 from gradjax.numerics import HIGHEST, as_key, norm_dtype
+from gradjax.room import axis
 
 LIMIT = 2**24  # entries of a Jacobian that is formed
 UNLIKELY = 1e-3  # the chance that an estimate is off by more than its error
@@ -86,7 +87,7 @@ def singular_value_summary(
     >>> print((jnp.exp(found.log_median) * 1000).astype(int), found.log_smallest.round(4), found.estimated)
     [2000] [0.] [False]
     """
-    limit, steps, probes = whole("limit", limit, 0), whole("steps", steps, 2), whole("probes", probes)
+    limit, steps, probes = whole("limit", limit, 0), whole("steps", steps, 2), axis("probes", probes)
     entries, x = admit(layers, x, batch_axis, model=model)
     raise_where_forward_breaks(entries, x)
     # networks are drawn from small seeds too, and a vector that is a row of the weights is not random

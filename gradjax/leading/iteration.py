@@ -45,7 +45,7 @@ def admitted(layers, x, k: int, tolerance: float, passes: int | None) -> tuple[l
             tolerance or passes out of range.
     """
     k, tolerance = whole("k", k), real("tolerance", tolerance, "(0, inf)")
-    passes = None if passes is None else whole("passes", passes)
+    passes = None if passes is None else whole("passes", passes, 1, MOST_PASSES)
     entries, x = admit(layers, x)
     if not is_differentiable(x):
         entries, x = entries[1:], entries[0](x)

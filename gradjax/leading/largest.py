@@ -18,7 +18,7 @@ def leading_log_singular_values(
         x: one activation; for a batch, `jax.vmap`.
         k: how many, from 1 to the smaller of inputs and outputs.
         tolerance: in ln σ: passes are doubled until two results in a row differ by less. Outside a trace only.
-        passes: a fixed number of passes instead; inside a trace 16 unless given.
+        passes: a fixed number of passes instead, 1 to 1024; inside a trace 16 unless given.
         key: of the first block, a key or a seed in [0, 2³²).
 
     Returns:

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from gradjax.arguments import as_function, as_transformation, whole
+from gradjax.arguments import as_function, as_transformation
 from gradjax.clipping import ClipState
 from gradjax.numerics import is_inexact, norm_dtype
 from gradjax.recorder.norms import row_log_norms
+from gradjax.room import axis
 
 KINDS = ("gradient", "update", "parameter")
 BREAKS = ("", "parameter", "loss", "gradient", "update")  # in the order of cause and effect
@@ -71,7 +72,7 @@ def record(
     >>> print(read(state).log_gradients.round(3), read(state).log_ratios.round(3))
     [[1.609]] [[-0.693]]
     """
-    steps, stacked = whole("steps", steps), as_function("stacked", stacked, "(name, leaf) -> bool")
+    steps, stacked = axis("steps", steps), as_function("stacked", stacked, "(name, leaf) -> bool")
     inner = optax.with_extra_args_support(as_transformation("optimizer", optimizer))
     front: Any = optax.identity() if clip is None else as_transformation("clip", clip)
 

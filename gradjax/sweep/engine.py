@@ -63,6 +63,7 @@ def sweep(
     [[1, 11], [2, 12], [3, 13]]
     """
     _check(seed=(seed, 0, SEED_LIMIT - 1), lanes=(lanes, 1, 2**20), memory=(memory, 1, 2**60))
+    seed = int(seed)  # NumPy's integers are none of JSON's
     if not isinstance(compiler_options, Mapping | None):
         raise TypeError(f"compiler_options is {compiler_options!r:.80}; expected a dict from a name to its value")
     cells, one = cells_of(grid), keyed(cell, seed)

@@ -92,8 +92,11 @@ def _axis(name: str, values: Any) -> np.ndarray:
     """One axis as an array, checked."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"grid has the name {name!r}; expected an identifier, for cell takes it as an argument")
-    array = np.asarray(list(values) if isinstance(values, range) else values)
     said = f"grid[{name!r}]"
+    try:
+        array = np.asarray(list(values) if isinstance(values, range) else values)
+    except (ValueError, TypeError) as error:  # lists of unequal length, a tracer
+        raise ValueError(f"{said} is no array: {error}; expected one axis of numbers") from error
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{said} has shape {array.shape}; expected one axis with at least one value")
     if array.dtype.kind not in "biuf" or array.dtype == np.longdouble:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradjax.arguments import listed, real, whole, wholes
+from gradjax.arguments import listed, real, said, wholes
+from gradjax.room import axis
 from gradjax.theory.special import digamma, trigamma
 
 RELU_LAYER, LINEAR_LAYER = 5.0, 2.0  # leading variance of ln |Ju|^2 per layer, times its width
@@ -24,11 +25,18 @@ class LogNormMoments(NamedTuple):
     dead: float
 
 
+def _gates(gated: Sequence[bool]) -> list[bool]:
+    gates = listed("gated", gated, "truth values")
+    if any(np.ndim(gate) for gate in gates):
+        raise ValueError(f"gated is {said(gated)}, expected one truth value a layer")
+    return [bool(gate) for gate in gates]
+
+
 def _checked_widths(widths: Sequence[int], gated: Sequence[bool] | None) -> tuple[list[int], list[bool]]:
     widths = wholes("widths", widths)
     if len(widths) < 2:
         raise ValueError(f"widths={widths} must hold at least two whole numbers (n_0, ..., n_L), each at least 1")
-    gates = [True] * (len(widths) - 1) if gated is None else [bool(gate) for gate in listed("gated", gated)]
+    gates = [True] * (len(widths) - 1) if gated is None else _gates(gated)
     if len(gates) != len(widths) - 1:
         raise ValueError(f"gated has {len(gates)} entries; expected one for each of the {len(widths) - 1} layers")
     return widths, gates
@@ -157,6 +165,6 @@ def gaussian_product_exponents(width: int, weight_std: float) -> np.ndarray:
     >>> gaussian_product_exponents(1, 1.0).round(6)  # (ln 2 + psi(1/2)) / 2 = E ln |z|
     array([-0.635181])
     """
-    width, weight_std = whole("width", width), real("weight_std", weight_std, "[1e-150, 1e150]")
+    width, weight_std = axis("width", width), real("weight_std", weight_std, "[1e-150, 1e150]")
     degrees = np.arange(width, 0, -1)
     return (np.log(2 * weight_std**2 / width) + digamma(degrees / 2)) / 2

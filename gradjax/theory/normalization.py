@@ -48,7 +48,7 @@ def batchnorm_gradient_rate(activation, batch_size: float) -> float:
     activation = as_activation(activation)
     if is_number(batch_size) and batch_size == np.inf:
         return _infinite_batch(activation)
-    size = whole("batch_size", batch_size, 4)
+    size = whole("batch_size", batch_size, 4, 2**53)
     one, two = _single_averages(activation, size), _pair_averages(activation, size)
     spread = one["square"] - two["product"]
     _require_spread(activation, spread, one["square"])

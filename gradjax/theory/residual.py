@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradjax.arguments import real, reals, whole
+from gradjax.arguments import DEEPEST, real, reals, whole
 from gradjax.theory.meanfield.moments import SQUARABLE, check_stds, moments
 from gradjax.theory.quadrature import as_activation
 
@@ -63,7 +63,7 @@ def residual_growth(
     activation = as_activation(activation)
     weight_std, bias_std, _ = check_stds(weight_std, bias_std)
     output_std = real("output_std", output_std, SQUARABLE)
-    depth, scales = whole("depth", depth), reals("branch_scale", branch_scale)
+    depth, scales = whole("depth", depth, 1, DEEPEST), reals("branch_scale", branch_scale)
     scales = scales if scales.ndim else np.broadcast_to(scales, (depth,))
     if scales.shape != (depth,):
         raise ValueError(
@@ -160,7 +160,7 @@ def transformer_signals(depth: int, tokens: int, *, post: bool = False, skip: fl
     >>> transformer_signals(4, 1).length
     array([1. , 2.5, 4. , 5.5, 7. ])
     """
-    depth, count = whole("depth", depth), whole("tokens", tokens)
+    depth, count = whole("depth", depth, 1, DEEPEST), whole("tokens", tokens)
     skip, branch = real("skip", skip, SQUARABLE), real("branch", branch, SQUARABLE)
     q, cross, found = 1.0, 0.0 if count > 1 else 1.0, []
     for _ in range(depth):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradjax.arguments import real, whole
+from gradjax.arguments import DEEPEST, real, whole
 from gradjax.theory.meanfield.correlation import pair_moments
 from gradjax.theory.meanfield.length import length_fixed_point
 from gradjax.theory.meanfield.moments import SQUARABLE, check_stds, is_homogeneous, moments
@@ -139,7 +139,7 @@ def batchnorm_residual_gradient_correlation(
 
 
 def _checked(depth: int, correlation: float) -> tuple[int, float]:
-    return whole("depth", depth, 0), real("correlation", correlation, "[-1, 1]")
+    return whole("depth", depth, 0, DEEPEST), real("correlation", correlation, "[-1, 1]")
 
 
 def _batch_correlation(batch_size: float) -> float:

@@ -20,6 +20,7 @@ from gradjax.chain import Stack, admit, as_layers, depth_of, layer_of, untied
 from gradjax.chain.forward import forward
 from gradjax.numerics import all_finite, as_key, is_concrete, log_norm, norm_dtype
 from gradjax.recorder.norms import joined, row_log_norms
+from gradjax.room import axis
 from gradjax.training.losses import accuracy
 
 
@@ -99,7 +100,7 @@ def train(
     >>> print(halve.trace.loss, halve.layers[0].parameters[0])
     [32.  8.  2.] [1.]
     """
-    steps, optimizer = whole("steps", steps), as_transformation("optimizer", optimizer)
+    steps, optimizer = axis("steps", steps), as_transformation("optimizer", optimizer)
     inputs, targets = _admit_data(data)
     entries = as_layers(layers) if parameters is None else as_layers(layers, parameters)
     entries = _admit(entries, inputs)

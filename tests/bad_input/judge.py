@@ -100,7 +100,7 @@ def foreign(row: Row, replaced: Mapping[str, Bad], error: BaseException) -> str 
         return f"{type(error).__name__} from {'/'.join(Path(where).parts[-2:])}: {first_line(error)}"
     words = [word for name in replaced for word in (name, *row.arguments[name].words)]
     if all(one.verdict != "refused" for one in replaced.values()):  # such a value may clash with another argument
-        words += list(row.arguments)
+        words += [word for name, argument in row.arguments.items() for word in (name, *argument.words)]
     if not any(re.search(rf"(?<![A-Za-z0-9_]){re.escape(word)}(?![A-Za-z0-9])", str(error)) for word in words):
         return f"does not name it: {first_line(error)}"
     return None

@@ -92,11 +92,12 @@ def steps_of(**arguments):
 
 
 def threshold(clipper):
-    """What a clipper of the table does with a threshold."""
+    """What a clipper of the table does with a threshold; None is its ordinary one."""
+    made = CLIPPERS[clipper]
     return row(
         f"clipping.CLIPPERS[{clipper}]",
-        call=clip(lambda threshold: CLIPPERS[clipper](threshold)),
-        threshold=real(1.0, "(0, inf)", MAYBE_TRACED),
+        call=clip(lambda threshold: made(threshold)),
+        threshold=optional(real(made.default, made.interval, MAYBE_TRACED)),
     )
 
 

@@ -19,7 +19,7 @@ def fuss_catalan_moment(depth: int, order: int) -> int:
     [1, 2, 5, 14, 42]
     """
     _, depth = check("gaussian", depth)
-    order = whole("order", order, 0)
+    order = whole("order", order, 0, 10**4)
     return math.comb((depth + 1) * order, order) // (depth * order + 1)
 
 

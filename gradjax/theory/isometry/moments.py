@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradjax.arguments import choice, whole
+from gradjax.arguments import DEEPEST, choice, whole
 from gradjax.theory.isometry.slopes import slope_law
 
 WEIGHTS = ("gaussian", "orthogonal")
@@ -11,7 +11,7 @@ WEIGHTS = ("gaussian", "orthogonal")
 def check(weights: str, depth: int) -> tuple[bool, int]:
     """Return whether the weights are Gaussian, and the depth, or raise ValueError."""
     choice("weights", weights, WEIGHTS)
-    return weights == "gaussian", whole("depth", depth)
+    return weights == "gaussian", whole("depth", depth, 1, DEEPEST)
 
 
 def squared_singular_value_variance(activation, weights: str, depth: int, q: float) -> float:

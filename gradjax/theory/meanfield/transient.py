@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradjax.arguments import real, whole
+from gradjax.arguments import DEEPEST, real, whole
 from gradjax.theory.meanfield.length import length_map
 from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, mean_over_gaussian
 from gradjax.theory.quadrature import as_activation, evaluate
@@ -45,7 +45,7 @@ def gains_by_layer(activation, weight_std: float, bias_std: float, square: float
     """
     activation = as_activation(activation)
     weight_std, bias_std, _ = check_stds(weight_std, bias_std)
-    square, depth = real("square", square, "[0, inf)"), whole("depth", depth)
+    square, depth = real("square", square, "[0, inf)"), whole("depth", depth, 1, DEEPEST)
     # a length that grows by 16 a layer soon leaves the floats; for phi(a x) = a phi(x) the slopes do not depend on it
     fixed = is_homogeneous(activation)
     lengths = [1.0] if fixed else [weight_std**2 * square + bias_std**2]
