@@ -24,6 +24,7 @@ LEAST = 0.5  # of NARROW, to the fourth power a sixteenth: chains of sparse laye
 USUAL = 800.0  # rounding units that a usual layer loses: the part for narrow chains is not taken below, at any depth
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
 LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
+DOUBTFUL = 1.0  # nor, beside a lost one, one that it may move by more than this: the noise of many columns holds still
 
 
 def log_singular_values(factors, *, tolerance: float = 1e-9):
@@ -97,10 +98,8 @@ def _measured(checked: Checked, depths: tuple[int, ...], tolerance: float, probe
     chain, dtype = prepared(checked, depths), checked.runs.arrays[0].dtype
     tolerance = max(tolerance, COARSEST * float(np.finfo(dtype).eps))
     with chain.precision():
-        modes = {"twice": chain.twice, "watched": chain.watched and probes != 0}
-        values, errors = _measure(
-            chain.runs, chain.ranks, depths=chain.depths, tolerance=tolerance, probes=probes, **modes
-        )
+        modes = {"twice": chain.twice, "watched": chain.watched and probes != 0, "depths": chain.depths}
+        values, errors = _measure(chain.runs, chain.ranks, tolerance=tolerance, probes=probes, **modes)
     if chain.given_up is not None:
         errors = np.where(chain.given_up[..., None] & (np.asarray(errors) > 0), np.inf, errors)
     return _rounded(np.asarray(values), np.asarray(errors), dtype) if chain.host else (values, errors)
@@ -233,6 +232,8 @@ def _row(values: Array, probes: Array, rank: Array, blurred: Array, width: int) 
     moved = jnp.sqrt(jnp.sum(distance**2, axis=0) / max(probes.shape[0], 1))
     known = ~proven & ~vanished & ~blurred & (SAFETY * moved < lost)
     bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
+    gone = ~proven & ~known
+    bound = jnp.where((_neighbourhood(gone.astype(values.dtype), gone) > 0) & (bound > DOUBTFUL), jnp.inf, bound)
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
     lowest = jnp.where(jnp.isposinf(last), 0.0, last) + math.log(eps)
     values = jnp.where(jnp.isneginf(values), lowest, values)  # not proven, so not claimed
