@@ -159,7 +159,7 @@ def _descents(config: Config) -> dict[str, np.ndarray]:
     found = gradjax.study.sweep(
         cell, {"place": [0, 1], "clip": [0, 1], "start": range(config.seeds)}, seed=config.seed, lanes=80
     )
-    averages = [_norms(*path.reshape(-1, 2).T, 50, START).mean() for path in found["paths"][0]]
+    averages = [_norms(*path.reshape(-1, 2).T, 50, START).mean() for path in found["paths"][0]]  # pyright: ignore[reportCallIssue]: two rows
     thresholds = np.array([*np.multiply(MULTIPLES, averages[0]), averages[1]])
 
     def ends(threshold, start):
