@@ -83,7 +83,7 @@ class Config:
     """A deliberate fault, for tests: see PLANTS."""
 
 
-PRESETS = {"quick": Config(rates=(0.01,), seeds=3, networks=16), "full": Config()}
+PRESETS = {"quick": Config(rates=(0.006,), seeds=3, networks=16), "full": Config()}
 PLANTS = {  # weights of 1.2 times the stated variance; every network drawn as the critical (vanishing) one; idle clips
     "weight_variance": tuple(f"slope: {name}" for name in WEIGHT_STDS),
     "all_critical": ("vanishing: no help", "strong: diverges", "exploding: no rate instead", "strong: learns less"),
