@@ -53,6 +53,8 @@ class Initializer:
             )
         dtype = jnp.result_type(floating(dtype))
         fitting("shape", shape, dtype)
+        if self.variance is not None:
+            self.variance(shape)  # raises where there are no fans: jax divides by them, whatever they are
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         return self.draw(as_key(key), shape, wide).astype(dtype)
 
@@ -80,12 +82,7 @@ def variance_scaling(scale: float, mode: str = "fan_in", distribution: str = "no
     scale = _positive("scale", scale)
     mode = choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
     distribution = choice("distribution", distribution, ("normal", "truncated_normal", "uniform"))
-    scaled = theirs.variance_scaling(scale, mode, distribution)  # pyright: ignore[reportArgumentType]
-
-    def draw(key, shape, dtype):
-        _fans(shape)  # theirs divides by them, whatever they are
-        return scaled(key, shape, dtype)
-
+    draw = theirs.variance_scaling(scale, mode, distribution)  # pyright: ignore[reportArgumentType]
     return Initializer(draw, distribution.replace("_", " "), lambda shape: scale / _fans(shape)[mode])
 
 
@@ -115,11 +112,11 @@ def truncated_normal(std: float) -> Initializer:
 def uniform(limit: float) -> Initializer:
     """Return entries uniform on [-limit, limit]; jax's own `uniform` is [0, scale), whose mean alone explodes."""
     limit = _positive("limit", limit)
-
-    def draw(key, shape, dtype):
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return Initializer(draw, "uniform", lambda shape: limit**2 / 3)
+    return Initializer(
+        lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -limit, limit),
+        "uniform",
+        lambda shape: limit**2 / 3,
+    )
 
 
 def constant(value: float) -> Initializer:
@@ -160,11 +157,9 @@ def delta_orthogonal(gain: float) -> Initializer:
 def identity(gain: float) -> Initializer:
     """Return gain on the diagonal and zero beside it: all min(in, out) singular values equal gain."""
     gain = _positive("gain", gain)
-
-    def draw(key, shape, dtype):
-        return jnp.eye(*shape, dtype=dtype) * gain
-
-    return Initializer(draw, "identity", singular_value=gain, ranks=(2,))
+    return Initializer(
+        lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype) * gain, "identity", singular_value=gain, ranks=(2,)
+    )
 
 
 def looks_linear(gain: float = 1.0, mirror: str = "both") -> Initializer:
@@ -208,7 +203,6 @@ def stacked(initializer: Callable) -> Callable:
     >>> stacked(INITIALIZERS["orthogonal"])(jax.random.key(0), (3, 4, 4)).shape
     (3, 4, 4)
     """
-
     as_function("initializer", initializer, "(key, shape, dtype) -> Array")
 
     def draw(key, shape, dtype=float):
