@@ -140,8 +140,7 @@ def scaled_orthogonal(gain: float) -> Initializer:
     (-1, out) matrix that is orthogonal; a stack of layers needs `stacked`.
     """
     gain = _positive("gain", gain)
-    draw = theirs.orthogonal(gain)
-    return Initializer(draw, "orthogonal", singular_value=gain, ranks=(2, 3, 4, 5))
+    return Initializer(theirs.orthogonal(gain), "orthogonal", singular_value=gain, ranks=(2, 3, 4, 5))
 
 
 def delta_orthogonal(gain: float) -> Initializer:
