@@ -180,7 +180,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
 
 
 def _training_claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
-    """All but the median stand two standard errors over seeds on the unfavourable side."""
+    """Each measured number stands two standard errors over seeds on the unfavourable side."""
     accuracies, steps = result["test_accuracy"], config.steps
     mean, error = accuracies.mean(axis=-1), accuracies.std(axis=-1, ddof=1) / math.sqrt(config.seeds)
     vanishing, critical, exploding, strong = range(len(WEIGHT_STDS))
@@ -193,8 +193,8 @@ def _training_claims(config: Config, result: dict[str, np.ndarray]) -> list[Clai
     rows = [
         ("vanishing: no help", high[:, vanishing].max(), "<=", GUESSING,
          "with vanishing gradients the best of all clips reaches a test accuracy of {measured:.2f}: guessing"),
-        ("critical: trains", np.median(accuracies[0, critical]), ">=", TRAINED,  # one of them may train late
-         "from the critical weights the median network trains without a clip, to {measured:.2f}"),
+        ("critical: trains", low[0, critical], ">=", TRAINED,
+         "from the critical weights the network trains without a clip, to at least {measured:.2f}"),
         ("strong: diverges", broken[0, strong].mean(), ">=", 1.0,
          "without a clip {measured:.0%} of the strongly exploding runs, at all learning rates, end in NaN"),
         ("exploding: a clip helps", low[1:, exploding].min(), ">=", TRAINED,
