@@ -176,6 +176,7 @@ ELSEWHERE = {  # module -> what lowers its functions, or why none of them reache
     "diagnosis": "every program of a diagnosis",
     "theory": "numbers in, numbers out: float64 on the host, by design",
     "arguments": "what is refused before anything is computed",
+    "room": "what is refused before it is made",
     "costs": "a clock and a count",
     "files": "bytes on a disk",
     "study": "the command line, records and pictures",
@@ -189,6 +190,7 @@ LOWERED = {  # what the tests of clippers and of training lower
 }
 HOST = {  # function -> why it never reaches a device
     "jacobian_sizes": "shapes",
+    "real_size": "shapes",
     "is_concrete": "what is known of a trace",
     "is_inexact": "a dtype",
     "norm_dtype": "a dtype",

@@ -13,8 +13,8 @@ MEASURED = (
     *("training", "sweep", "networks", "layers"),
 )
 GROUND = ("activations", "initializers", "tables", "tasks")
-# scalar functions, how they are looked up, what is refused, and where float64 is computed
-KNOWN_TO_THEORY = {"theory", "activations", "tables", "arguments", "platforms"}
+# scalar functions, how they are looked up, what is refused, what memory holds, and where float64 is computed
+KNOWN_TO_THEORY = {"theory", "activations", "tables", "arguments", "room", "platforms"}
 
 
 def imported_parts(source, inside):
