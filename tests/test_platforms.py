@@ -11,6 +11,7 @@ import pkgutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 import variants
@@ -34,6 +35,7 @@ from gradjax import (
 )
 from gradjax.activations import ACTIVATIONS
 from gradjax.chain import hidden_states, unroll
+from gradjax.diagnosis.corpus import FAULTS
 from gradjax.flossing import flossing_penalty
 from gradjax.initializers import INITIALIZERS
 from gradjax.networks import mlp, recurrent
@@ -249,6 +251,8 @@ def test_every_program_of_a_diagnosis_lowers(optimizer, monkeypatch):
     batch = jnp.linspace(-1.0, 1.0, 24).reshape(4, 6)
     diagnosis.diagnose(LAYERS, batch, loss, batch_axis=0)
     diagnosis.diagnose(THROUGH_TIME, X, loss)
+    gates = FAULTS["GRU weights too large"](np.random.default_rng(0))  # whose edge is measured
+    assert gates.is_right(gates.examined())
     step = functools.partial(diagnosis.diagnose_step, lambda w, x: loss(jnp.tanh(x @ w)), jnp.ones((6, 3)), batch)
     step(optimizer=getattr(optax, optimizer)(0.1))
     assert {name for name, _ in programs.values()} == met.keys()
