@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from gradjax.study import plotting
 from gradjax.study.tables import HEADER, figure_in_words, figure_table
@@ -165,3 +167,30 @@ def test_importing_the_study_package_loads_no_matplotlib():
     late = "{'matplotlib', 'tyro', 'tqdm', 'sklearn'}"
     code = f"import sys, gradjax.study; sys.exit(bool({late} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+class Noisy(ConstrainedLayoutEngine):
+    """The usual layout, every edge moved by what no eye sees."""
+
+    def __init__(self, noise):
+        super().__init__()
+        self.noise, self.ran = noise, False
+
+    def execute(self, fig):
+        super().execute(fig)
+        for ax in fig.axes:
+            moved = ax.get_position(original=True).extents + self.noise
+            ax.set_position(Bbox.from_extents(*moved), which="original")
+        self.ran = True
+
+
+def test_the_last_bits_of_a_layout_are_not_drawn():
+    places = []
+    for noise in (0.0, 3e-13):
+        drawn, axes = plotting.figure(1, 2, "Title")
+        drawn.colorbar(axes[0, 1].imshow(np.eye(3)), ax=axes[0, 1])
+        drawn.set_layout_engine(layout := Noisy(noise))
+        plotting.settle(drawn)
+        assert layout.ran
+        places.append([ax.get_position(original=True).extents.tolist() for ax in drawn.axes])
+    assert places[0] == places[1]

@@ -139,6 +139,7 @@ def _drawn(run: Run, result: dict[str, np.ndarray], environment: Mapping[str, An
             raise ValueError(f"plot(config, result) gave {type(figure).__name__}; expected a matplotlib Figure")
         rest = {"csv": tables.figure_table(figure)}, tables.figure_in_words(figure)
         plotting.stamp(figure, f"{environment['dtype']}, {environment['device']}")
+        plotting.settle(figure)
         files = {suffix: _saved(figure, suffix) for suffix in METADATA}
     return files | rest[0], rest[1]
 

@@ -28,6 +28,7 @@ DASHES: tuple[Any, ...] = (
     (0, (8, 2, 1, 2)),
 )
 SPREADS = {"quartiles": (25.0, 75.0), "range": (0.0, 100.0)}
+GRID = 99991  # of the figure's width and height
 PANEL = (4.2, 3.3)  # inches: two panels beside each other fill a page's text width
 
 
@@ -86,6 +87,23 @@ def stamp(drawn: Figure, words: str) -> None:
     if engine is not None:
         engine.set(rect=(0, 0.12 / height, 1, 1 - 0.12 / height))  # room of its own, below the axes' words
     drawn.text(0.995, 0.03 / height, words, ha="right", va="bottom", fontsize=5.5, color="#666666")
+
+
+def settle(drawn: Figure) -> None:
+    """Fixes the axes where the layout has put them, on a grid.
+
+    The layout's solver is right to the last bit only, which changes with the addresses of its variables; a PDF writes
+    ten decimals, and a tie among them shows that bit. The grid is a prime's: no usual number lies between two of its
+    points.
+    """
+    if drawn.get_layout_engine() is None:
+        return
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")
+    for ax in drawn.axes:
+        ends = ax.get_position(original=True).extents
+        left, bottom, right, top = (round(float(end) * GRID) / GRID for end in ends)
+        ax.set_position((left, bottom, right - left, top - bottom), which="original")
 
 
 def theory(ax: Axes, x: Any, y: Any, label: str, index: int, **options: Any) -> None:
