@@ -2,7 +2,7 @@
 
 Two towers rise from one ground and never import each other, so that their agreement is evidence:
 
-    ground     activations  initializers  tasks  numerics  chain (the protocol: a network is a sequence of layers)
+    ground     activations  initializers  tasks  numerics  arguments  room  chain (a network is a sequence of layers)
     measured   layers -> networks;  jacobians  gradients  products -> spectra;  clipping  training  recorder  diagnosis
     theory/    quadrature -> meanfield  isometry  finite_width  ...   (numbers in, numbers out)
     study/     claims, records, plotting, page -> runner: what the scripts in studies/ are made of
