@@ -19,6 +19,7 @@ from gradjax.arguments import as_function, choice, floating, real, wholes
 from gradjax.numerics import as_key
 from gradjax.room import fitting
 
+SQUARABLE = "[0, 1e150]"  # what a variance squares: Python refuses the square of 1e300
 TRUNCATED_VARIANCE = 0.7737413035502987  # of N(0, 1) cut at -2 and 2: 1 - 4 pdf(2) / (2 cdf(2) - 1)
 
 
@@ -94,24 +95,24 @@ def mean_field(weight_std: float) -> Initializer:
     >>> mean_field(2.0).variance((400, 100))
     0.01
     """
-    return variance_scaling(real("weight_std", weight_std, "[0, 1e150]") ** 2)
+    return variance_scaling(real("weight_std", weight_std, SQUARABLE) ** 2)
 
 
 def normal(std: float) -> Initializer:
     """Return entries N(0, std^2), whatever the shape: biases of mean field theory take std = sigma_b."""
-    std = _positive("std", std)
+    std = real("std", std, SQUARABLE)
     return Initializer(theirs.normal(std), "normal", lambda shape: std**2)
 
 
 def truncated_normal(std: float) -> Initializer:
     """Return entries of N(0, std^2) cut at two deviations, so their own deviation is 0.8796 std (jax's convention)."""
-    std = _positive("std", std)
+    std = real("std", std, SQUARABLE)
     return Initializer(theirs.truncated_normal(std), "truncated normal", lambda shape: TRUNCATED_VARIANCE * std**2)
 
 
 def uniform(limit: float) -> Initializer:
     """Return entries uniform on [-limit, limit]; jax's own `uniform` is [0, scale), whose mean alone explodes."""
-    limit = _positive("limit", limit)
+    limit = real("limit", limit, SQUARABLE)
     return Initializer(
         lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -limit, limit),
         "uniform",
@@ -196,8 +197,7 @@ def looks_linear(gain: float = 1.0, mirror: str = "both") -> Initializer:
 def stacked(initializer: Callable) -> Callable:
     """Return the initializer of a stack of layers, shape (depth, ...), that draws every layer on its own.
 
-    On a shape (depth, n, n) `orthogonal` is not depth orthogonal matrices, and those scaled by a fan count the depth
-    into it: off by sqrt(depth). Here each layer has its own key.
+    On (depth, n, n) `orthogonal` is not depth orthogonal matrices, and a fan counts the depth: off by sqrt(depth).
 
     >>> stacked(INITIALIZERS["orthogonal"])(jax.random.key(0), (3, 4, 4)).shape
     (3, 4, 4)

@@ -9,6 +9,7 @@ from jax import Array
 from gradjax import tables
 from gradjax.arguments import choice, floating, real
 from gradjax.chain import Stack
+from gradjax.initializers import SQUARABLE
 from gradjax.layers import compose, dense, transformer_block
 from gradjax.layers.transformer import ARRANGEMENTS, NORMALIZATIONS
 from gradjax.networks.embedding import embedding
@@ -69,7 +70,7 @@ def transformer(
     depth, width, tokens = axis("depth", depth), axis("width", width), axis("tokens", tokens)
     vocabulary = None if vocabulary is None else axis("vocabulary", vocabulary)
     norm = choice("norm", norm, tuple(ARRANGEMENTS))
-    embedding_std = real("embedding_std", embedding_std, "[0, inf)")
+    embedding_std = real("embedding_std", embedding_std, SQUARABLE)
     dtype, outputs = floating(dtype), vocabulary if outputs is None else axis("outputs", outputs)
     first, last, *keys = jax.random.split(as_key(key), depth + 2)
 
