@@ -107,6 +107,14 @@ def test_a_cpu_is_known_without_starting_a_backend(monkeypatch):
     assert side._free_memory() > 0
 
 
+def test_a_system_without_signal_masks_or_a_word_on_its_memory_starts_children_all_the_same(monkeypatch):
+    monkeypatch.setattr(side, "Path", lambda name: Path("nowhere") / name.lstrip("/"))
+    assert side._free_memory() == sys.maxsize
+    monkeypatch.delattr(signal, "pthread_sigmask")  # as on Windows
+    with side._ctrl_c_waits():
+        assert subprocess.run([sys.executable, "-c", "raise SystemExit(7)"]).returncode == 7
+
+
 def test_a_sweep_interrupted_in_a_study_goes_on_and_leaves_no_chunks(tmp_path):
     calls = []
 

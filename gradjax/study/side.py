@@ -110,7 +110,7 @@ def _started(study: Study, request: "Request", folder: Path) -> subprocess.Popen
 def _ctrl_c_waits() -> Iterator[None]:
     """A process started meanwhile never gets Ctrl-C: this one does and ends it, where a child that still loads its
     modules would answer with a traceback. Systems without signal masks do without."""
-    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover (Windows)
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
