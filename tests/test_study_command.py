@@ -405,6 +405,22 @@ def test_a_study_runs_as_a_script_in_its_own_process(root):
     assert made(root / "out") == [*(f"coin.{suffix}" for suffix in SUFFIXES), "index.html"]
 
 
+def test_a_lost_peer_ends_the_process_at_once_with_one_sentence(root, monkeypatch, capsys):
+    """An orderly end would wait for the process that is gone, so there is none: `os._exit`."""
+    lost = "    from gradjax.sweep import LostPeer\n    raise LostPeer('process 0 lost another')\n    chance ="
+    write_study(root, changes=[("    chance =", lost)])
+    ended = []
+    monkeypatch.setattr(runner.os, "_exit", ended.append)
+    assert run(root) is None and ended == [1]
+    said = capsys.readouterr()
+    assert said.err == "error: process 0 lost another\n" and "finished" not in said.out
+
+
+def test_a_package_that_is_not_there_is_recorded_as_such():
+    assert platforms._version("gradjax-of-tomorrow") == "not installed"
+    assert platforms._version("jax") == jax.__version__
+
+
 def test_the_project_s_own_studies_are_listed():
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "studies", "--list"]

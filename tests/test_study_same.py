@@ -1,5 +1,8 @@
 """Two runs give the same bytes, and what differs is named; an interrupted run goes on where it stood."""
 
+import runpy
+import sys
+
 import numpy as np
 import pytest
 from study_cases import run, write_study
@@ -48,7 +51,21 @@ def test_the_last_bit_of_an_array_is_seen(twice, name):
     assert same.differences(*twice) == ["plain: the npz file" if name == "plain" else "timed: the array means"]
 
 
-def test_a_study_or_a_file_or_an_array_that_one_run_lacks_is_seen(twice):
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Status and words of ``python -m gradjax.study.same`` for two folders, in this process."""
+
+    def ran(*folders):
+        monkeypatch.setattr(sys, "argv", ["same", *map(str, folders)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(same.__file__, run_name="__main__")
+        return int(stop.value.code), capsys.readouterr().out
+
+    return ran
+
+
+def test_a_study_or_a_file_or_an_array_that_one_run_lacks_is_seen(twice, command):
     (twice[0] / "plain.pdf").unlink()
     arrays = unpack_arrays((twice[1] / "timed.npz").read_bytes())
     del arrays["seconds"]
@@ -56,6 +73,8 @@ def test_a_study_or_a_file_or_an_array_that_one_run_lacks_is_seen(twice):
     assert same.differences(*twice) == ["plain: the pdf file", "timed: the array seconds"]
     (twice[1] / "plain.npz").unlink()
     assert same.differences(*twice)[0] == "plain: only one folder has it"
+    assert command(*twice) == (1, "plain: only one folder has it\ntimed: the array seconds\n")
+    assert command(twice[0], twice[0]) == (0, "The same bytes.\n")
 
 
 def test_an_interrupted_full_run_does_only_what_is_missing(tmp_path, monkeypatch, capfd):

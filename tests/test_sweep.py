@@ -303,11 +303,13 @@ def test_an_interrupt_keeps_the_finished_chunks_and_says_so(tmp_path, monkeypatc
         ({"cell": lambda key, x: None}, ValueError, "expected arrays of numbers"),
         ({"cell": lambda key, x: key}, ValueError, "key_data"),
         ({"seed": -1}, ValueError, "seed is -1"),
-        ({"seed": 2**32}, ValueError, "expected 0 to 4294967295"),
-        ({"seed": 0.5}, TypeError, "seed is 0.5"),
-        ({"seed": None}, TypeError, "seed is None"),
+        ({"seed": 2**32}, ValueError, "<= 4294967295"),
+        ({"seed": 0.5}, ValueError, "seed is 0.5"),
+        ({"seed": None}, ValueError, "seed is None"),
         ({"lanes": 0}, ValueError, "lanes is 0"),
         ({"memory": 0}, ValueError, "memory is 0"),
+        ({"lanes": 1.5}, ValueError, "lanes is 1.5"),
+        ({"resume": jnp.ones(2)}, ValueError, "resume is an array float32.2., expected True or False"),
         ({"compiler_options": "fast"}, TypeError, "compiler_options is 'fast'"),
     ],
 )
@@ -320,6 +322,24 @@ def test_misuse_is_said_before_anything_is_computed_or_written(tmp_path, words, 
 def test_a_cell_s_own_error_goes_through():
     with pytest.raises(ZeroDivisionError):
         run({"x": [1]}, lambda key, x: 1 / 0)
+
+
+def test_a_block_beyond_the_device_s_memory_is_said_with_the_way_out(monkeypatch):
+    def failing(leaves):
+        raise jax.errors.JaxRuntimeError(words[0])
+
+    words = ["RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1099511627776 bytes."]
+    monkeypatch.setattr(program, "gathered", failing)
+    with pytest.raises(SweepError, match="a block of 6 cells does not fit in a device's memory; pass lanes=3"):
+        run({"x": [1.0]}, plain, lanes=6)
+    words[0] = "INTERNAL: what is none of the sweep's"
+    with pytest.raises(jax.errors.JaxRuntimeError, match="none of the sweep's"):
+        run({"x": [1.0]}, plain, lanes=6)
+
+
+def test_a_system_without_locks_sweeps_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    assert equal(run({"x": [1.0, 2.0]}, plain, out=tmp_path), run({"x": [1.0, 2.0]}, plain))
 
 
 def test_no_result_and_infinite_values_are_results():
