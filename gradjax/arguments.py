@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+SQUARABLE = "[0, 1e150]"  # a deviation whose square is a float: Python refuses that of 1e300
 DEEPEST = 10**6  # layers that a formula goes through one by one: more is a loop without an end
 LONGEST = 80  # characters of a value in a message
 
@@ -89,6 +90,21 @@ def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
         upto = "" if most is None else f" and <= {most}"
         raise ValueError(f"{name} is {said(value)}, expected a whole number >= {least}{upto}")
     return int(value)
+
+
+def flag(name: str, value) -> bool:
+    """The truth value as a bool of Python, refused where it is neither True nor False: a word, a number, an array.
+
+    >>> flag("causal", np.True_), flag("causal", jnp.array(False))
+    (True, False)
+    >>> flag("causal", np.ones(2))
+    Traceback (most recent call last):
+    ValueError: causal is an array float64[2], expected True or False
+    """
+    boolean = isinstance(value, bool) or (hasattr(value, "dtype") and np.shape(value) == () and value.dtype == bool)
+    if not boolean or isinstance(value, Tracer):
+        raise ValueError(f"{name} is {said(value)}, expected True or False")
+    return bool(value)
 
 
 def as_function(name: str, value, form: str) -> Callable:

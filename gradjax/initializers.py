@@ -15,11 +15,10 @@ from jax import Array
 from jax.nn import initializers as theirs
 
 from gradjax import tables
-from gradjax.arguments import as_function, choice, floating, real, wholes
+from gradjax.arguments import SQUARABLE, as_function, choice, floating, real, wholes
 from gradjax.numerics import as_key
 from gradjax.room import fitting
 
-SQUARABLE = "[0, 1e150]"  # what a variance squares: Python refuses the square of 1e300
 TRUNCATED_VARIANCE = 0.7737413035502987  # of N(0, 1) cut at -2 and 2: 1 - 4 pdf(2) / (2 cdf(2) - 1)
 
 

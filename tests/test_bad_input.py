@@ -124,7 +124,7 @@ VALUES = st.one_of(
 
 
 def _is_guarded(kind: Argument) -> bool:
-    """Whether the argument takes no flag, which has any truth value, and none that means something else by design."""
+    """Whether there is a value that the argument may not have: others mean something else by design."""
     return any(bad.verdict == "refused" for bad in kind.bad)
 
 

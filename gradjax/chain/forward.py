@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradjax.arguments import as_function, is_number, numeric, said
+from gradjax.arguments import as_function, flag, is_number, numeric, said
 from gradjax.chain.door import Layer, is_parameter
 from gradjax.chain.stack import Stack, as_layers, depth_of, layer_of, slice_of, stacked_leaves, type_of_entry
 from gradjax.chain.whole import check_whole
@@ -31,7 +31,7 @@ def fold(entries, carry, step: Callable, along: list | None = None, reverse: boo
     if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, (Layer, Stack)) for entry in entries):
         raise ValueError(f"entries is {said(entries)}, expected what `as_layers` returns")
     as_function("step", step, "(carry, Layer, along) -> (carry, y)")
-    along = [None] * len(entries) if along is None else along
+    along, reverse = [None] * len(entries) if along is None else along, flag("reverse", reverse)
     ys: list = [None] * len(entries)
     for i in reversed(range(len(entries))) if reverse else range(len(entries)):
         entry = entries[i]

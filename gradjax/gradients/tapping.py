@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.errors import UnexpectedTracerError
 from jax.flatten_util import ravel_pytree
 
-from gradjax.arguments import as_function, listed, numeric
+from gradjax.arguments import as_function, flag, listed, numeric
 from gradjax.chain.forward import describe
 from gradjax.chain.verdict import raise_if
 from gradjax.jacobians.plan import MEMORY, at_work, bytes_inside
@@ -72,6 +72,7 @@ def tap(
     """
     if not callable(model):
         raise ValueError(f"model is {type(model).__name__}, expected a callable (x, point) -> output")
+    jacobians = flag("jacobians", jacobians)
     shapes, chosen = _points(model, x, names)
     zeros = OrderedDict((name, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[name])) for name in chosen)
     with jax.default_matmul_precision(HIGHEST):

@@ -13,7 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import initializers
-from gradjax.arguments import floating, numeric, real, said
+from gradjax.arguments import flag, floating, numeric, real, said
 from gradjax.layers.normalization import rms_norm
 from gradjax.numerics import as_key
 from gradjax.room import axis
@@ -89,14 +89,14 @@ def attention(
     width, heads, dtype = axis("width", width), axis("heads", heads), floating(dtype)
     if width % heads:
         raise ValueError(f"width is {width}, expected a multiple of the {heads} heads")
-    value_gain = real("value_gain", value_gain)
+    value_gain, causal, qk_norm = real("value_gain", value_gain), flag("causal", causal), flag("qk_norm", qk_norm)
     draw = initializers.resolve(kernel_init)
     keys = dict(zip(KERNELS, jax.random.split(as_key(key), len(KERNELS)), strict=True))
     parameters: dict = {name: draw(keys[name], (width, width), dtype) for name in KERNELS}
     parameters |= {name: parameters[name] * value_gain for name in ("value", "out")}
     if qk_norm:
         parameters |= {name: rms_norm(width // heads, dtype=dtype) for name in ("query_norm", "key_norm")}
-    return Partial(Attention(heads, bool(causal)), parameters)
+    return Partial(Attention(heads, causal), parameters)
 
 
 def attention_logits(layer: Partial, h: Array) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.arguments import real
+from gradjax.arguments import flag, real
 from gradjax.chain import Constant, Coupled
 from gradjax.numerics import as_key
 
@@ -45,7 +45,7 @@ def dropout(key: Array | int, rate: float, *, each: bool = False) -> Partial | C
     [0.0, 4.0]
     """
     layer = Partial(Dropout(real("rate", rate, "[0, 1)")), Constant(as_key(key)))
-    return Coupled(layer) if each else layer
+    return Coupled(layer) if flag("each", each) else layer
 
 
 def redraw(layers, key: Array | int):

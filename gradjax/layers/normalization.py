@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from gradjax.arguments import floating, real
+from gradjax.arguments import flag, floating, real
 from gradjax.chain import Coupled
 from gradjax.numerics import norm_dtype
 from gradjax.room import axis
@@ -101,4 +101,4 @@ def _admit(size: int, epsilon: float) -> float:
 
 def _parameters(size: int, names: str, affine: bool, dtype) -> dict[str, Array]:
     size, dtype, start = axis("size", size), floating(dtype), {"gain": jnp.ones, "shift": jnp.zeros}
-    return {name: start[name]((size,), dtype) for name in names.split()} if affine else {}
+    return {name: start[name]((size,), dtype) for name in names.split()} if flag("affine", affine) else {}

@@ -14,7 +14,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from gradjax import activations, initializers
-from gradjax.arguments import as_function, choice, floating, real, said
+from gradjax.arguments import as_function, choice, flag, floating, real, said
 from gradjax.layers.state_space import StateSpace
 from gradjax.numerics import as_key
 from gradjax.room import axis
@@ -150,7 +150,7 @@ def over_time(cell: Partial, *, every: bool = False) -> Partial:
     """
     if not _is_cell(cell):
         raise ValueError(f"cell is {said(cell)}, expected what `recurrent` or `state_space` makes")
-    return Partial(_OverTime(bool(every)), cell)
+    return Partial(_OverTime(flag("every", every)), cell)
 
 
 def _is_cell(cell) -> bool:

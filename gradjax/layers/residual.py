@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from gradjax.arguments import floating, numeric, real
+from gradjax.arguments import flag, floating, numeric, real
 from gradjax.chain import Constant, Coupled, describe
 from gradjax.layers.composition import compose, couples
 from gradjax.numerics import is_concrete
@@ -40,7 +40,7 @@ def residual(
             real(name, number)
         else:
             numeric(name, number, ranks=(0,))
-    dtype = floating(dtype)
+    dtype, learned = floating(dtype), flag("learned", learned)
     body = compose(branch)
     layer = Partial(_past, body, jnp.asarray(scale, dtype) if learned else Constant(scale), Constant(carry))
     return Coupled(layer) if couples(body) else layer

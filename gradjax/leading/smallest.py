@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gradjax.arguments import flag
 from gradjax.chain import depth_of
 from gradjax.chain.forward import forward
 from gradjax.leading import inverse
@@ -58,6 +59,7 @@ def trailing_log_singular_values(
     >>> print((values / jnp.log(2.0)).round(4))
     [1. 0.]
     """
+    formed = None if formed is None else flag("formed", formed)
     entries, x, k, tolerance, passes = admitted(layers, x, k, tolerance, passes)
     _raise_where_not_square(entries, x)
     rounding, depth = float(jnp.finfo(norm_dtype(x)).eps), sum(depth_of(entry) for entry in entries)

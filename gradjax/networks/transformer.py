@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradjax import tables
-from gradjax.arguments import choice, floating, real
+from gradjax.arguments import SQUARABLE, choice, floating, real
 from gradjax.chain import Stack
-from gradjax.initializers import SQUARABLE
 from gradjax.layers import compose, dense, transformer_block
 from gradjax.layers.transformer import ARRANGEMENTS, NORMALIZATIONS
 from gradjax.networks.embedding import embedding

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gradjax.arguments import flag, whole
 from gradjax.sweep.folder import Folder, opened
 from gradjax.sweep.grid import Cells, cells_of, check_cell
 from gradjax.sweep.peers import is_writer, told
@@ -62,8 +63,10 @@ def sweep(
     >>> print(table.tolist())
     [[1, 11], [2, 12], [3, 13]]
     """
-    _check(seed=(seed, 0, SEED_LIMIT - 1), lanes=(lanes, 1, 2**20), memory=(memory, 1, 2**60))
-    seed = int(seed)  # NumPy's integers are none of JSON's
+    seed = whole("seed", seed, 0, SEED_LIMIT - 1)
+    lanes = None if lanes is None else whole("lanes", lanes, 1, 2**20)
+    memory = None if memory is None else whole("memory", memory, 1, 2**60)
+    resume, progress = flag("resume", resume), flag("progress", progress)
     if not isinstance(compiler_options, Mapping | None):
         raise TypeError(f"compiler_options is {compiler_options!r:.80}; expected a dict from a name to its value")
     cells, one = cells_of(grid), keyed(cell, seed)
@@ -81,8 +84,8 @@ def sweep(
         if folder and not found:
             folder.begin({"lanes": layout.lanes, "blocks": layout.blocks})
         with _said_when_interrupted(folder):
-            whole = _run(program, cells, leaves, layout, folder, resume, progress and is_writer())
-    return jax.tree.unflatten(jax.tree.structure(result), [_in_the_grid(leaf, cells) for leaf in whole])
+            made = _run(program, cells, leaves, layout, folder, resume, progress and is_writer())
+    return jax.tree.unflatten(jax.tree.structure(result), [_in_the_grid(leaf, cells) for leaf in made])
 
 
 @dataclass(frozen=True)
@@ -213,14 +216,3 @@ def _in_the_grid(leaf: np.ndarray, cells: Cells) -> np.ndarray:
     placed = np.empty_like(leaf)
     placed[cells.places] = leaf
     return placed.reshape(*cells.shape, *leaf.shape[1:])
-
-
-def _check(**limits: tuple[int | None, int, int]) -> None:
-    """Refuses what is no integer within its limits; None stands for a default."""
-    for name, (value, low, high) in limits.items():
-        if value is None and name != "seed":
-            continue
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r:.80}; expected an integer")
-        if not low <= value <= high:
-            raise ValueError(f"{name} is {value}; expected {low} to {high}")

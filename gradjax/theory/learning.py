@@ -8,7 +8,7 @@ a clipped step does in a number of steps linear in the distance what a constant 
 
 import numpy as np
 
-from gradjax.arguments import is_number, real, reals, whole
+from gradjax.arguments import flag, is_number, real, reals, whole
 from gradjax.theory.quadrature import GAUSS_NODES, GAUSS_WEIGHTS
 
 
@@ -134,7 +134,10 @@ def cosh_steps(start: float, tolerance: float, *, clipped: bool) -> int:
     >>> cosh_steps(12.0, 1e-3, clipped=True)
     32
     """
-    start = real("start", start, "(0, 16]")  # further out a constant step takes forever
+    clipped, start = (
+        flag("clipped", clipped),
+        real("start", start, "(0, 16]"),
+    )  # further out a constant step takes forever
     tolerance = real("tolerance", tolerance, "[1e-12, 1)")  # nor is there an end below the rounding
     x, steps, constant = start, 0, 1 / np.cosh(start)
     gradient = np.sinh(x)

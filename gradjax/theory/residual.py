@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradjax.arguments import DEEPEST, real, reals, whole
-from gradjax.theory.meanfield.moments import SQUARABLE, check_stds, moments
+from gradjax.arguments import DEEPEST, SQUARABLE, flag, real, reals, whole
+from gradjax.theory.meanfield.moments import check_stds, moments
 from gradjax.theory.quadrature import as_activation
 
 
@@ -161,7 +161,7 @@ def transformer_signals(depth: int, tokens: int, *, post: bool = False, skip: fl
     array([1. , 2.5, 4. , 5.5, 7. ])
     """
     depth, count = whole("depth", depth, 1, DEEPEST), whole("tokens", tokens)
-    skip, branch = real("skip", skip, SQUARABLE), real("branch", branch, SQUARABLE)
+    post, skip, branch = flag("post", post), real("skip", skip, SQUARABLE), real("branch", branch, SQUARABLE)
     q, cross, found = 1.0, 0.0 if count > 1 else 1.0, []
     for _ in range(depth):
         found.append((q, cross / q))

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from gradjax.arguments import DEEPEST, real, whole
+from gradjax.arguments import DEEPEST, SQUARABLE, real, whole
 from gradjax.theory.meanfield.correlation import pair_moments
 from gradjax.theory.meanfield.length import length_fixed_point
-from gradjax.theory.meanfield.moments import SQUARABLE, check_stds, is_homogeneous, moments
+from gradjax.theory.meanfield.moments import check_stds, is_homogeneous, moments
 from gradjax.theory.quadrature import as_activation
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from gradjax.arguments import as_transformation, numeric, whole
+from gradjax.arguments import as_transformation, flag, numeric, whole
 from gradjax.chain import Stack, admit, as_layers, depth_of, layer_of, untied
 from gradjax.chain.forward import forward
 from gradjax.numerics import all_finite, as_key, is_concrete, log_norm, norm_dtype
@@ -106,7 +106,7 @@ def train(
     entries = _admit(entries, inputs)
     order = _batches(as_key(key), len(inputs), batch_size, steps)
     _admit_loss(loss, entries, inputs, targets, order)
-    gradient = _per_example_gradient if per_example else _mean_gradient
+    gradient = _per_example_gradient if flag("per_example", per_example) else _mean_gradient
     theta, guided = _parameters(entries), optax.with_extra_args_support(optimizer)
 
     def step(carry, batch):

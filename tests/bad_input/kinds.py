@@ -215,8 +215,15 @@ def dtype(right="float32") -> Argument:
 
 
 def flag(right: bool = False) -> Argument:
-    """True or False; whatever has a truth value is one too, an array or a tracer has none."""
-    return Argument(lambda: right, bad("same", numpy=lambda: np.bool_(right)))
+    """True or False, and nothing that merely has a truth value."""
+    wrong = {
+        "number": lambda: 3,
+        "one": lambda: 1.0,
+        "array": lambda: np.ones(2, bool),
+        "jax": lambda: jnp.ones(1, bool),
+    }
+    same = {"numpy": lambda: np.bool_(right), "0-d": lambda: jnp.array(right)}
+    return Argument(lambda: right, junk() + bad("refused", **wrong, tracer=Tracer) + bad("same", **same))
 
 
 SPECIALS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}

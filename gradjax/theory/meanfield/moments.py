@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from gradjax.activations import Activation
-from gradjax.arguments import real
+from gradjax.arguments import SQUARABLE, real
 from gradjax.theory.quadrature import CUTOFF, evaluate, gaussian_rule, partition_for
 
 SMALLEST_Q = 1e-30  # stands for q = 0, where only the one-sided slopes at the origin matter
-SQUARABLE = "[0, 1e150]"  # a deviation whose square is a float
 CHUNK = 1 << 21  # nodes at once: 16 MB an array
 
 
