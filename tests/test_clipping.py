@@ -9,6 +9,7 @@ import pytest
 from gradjax.clipping import (
     CASES,
     CLIPPERS,
+    Clipper,
     autoclip,
     clip_by_global_norm,
     clip_by_percentile,
@@ -230,6 +231,35 @@ def test_what_each_does_at_the_edge_is_as_tabulated():
     rows = [line.split() for line in PINNED.strip().splitlines()[1:]]
     pinned = {name: dict(zip(CASES, [w.replace("-", " ") for w in words], strict=True)) for name, *words in rows}
     assert responses() == pinned
+
+
+@pytest.mark.parametrize(
+    ("case", "scale", "dtype"),
+    [
+        ("healthy", 1, "float32"),
+        ("zero", 0, "float32"),
+        ("1e30", 1e30, "float32"),
+        ("1e-30", 1e-30, "float32"),
+        ("float16 500", 100, "float16"),
+        ("bfloat16 1e30", 1e30, "bfloat16"),
+    ],
+)
+def test_the_cases_of_the_table_are_one_gradient_at_other_scales(case, scale, dtype):
+    leaves = CASES[case]()
+    for name, shape, entry in (("kernel", (2, 2), 3), ("bias", (2,), 4)):
+        assert leaves[name].shape == shape and leaves[name].dtype == dtype
+        np.testing.assert_array_equal(leaves[name], jnp.full(shape, entry * scale, dtype))
+
+
+def test_some_rows_of_the_table_alone():
+    same = dict.fromkeys(CASES, "same")
+    assert responses(["none"]) == {"none": {**same, "one inf": "inf", "one NaN": "some NaN"}}
+
+
+def test_an_array_of_a_threshold_stays_one_and_a_number_becomes_a_float():
+    given = Clipper(lambda threshold: threshold)
+    array = jnp.float32(0.1)
+    assert given(array) is array and type(given(2)) is float
 
 
 EXTREMES = {  # what float32 does with it, by case of the table; the entries of a dtype that are as extreme there

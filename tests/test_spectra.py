@@ -1,5 +1,7 @@
 """The spectrum with depth, and its leading values by products with J alone."""
 
+from dataclasses import FrozenInstanceError
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from gradjax.chain import Stack
 from gradjax.jacobians import input_output_jacobian, layer_jacobians
 from gradjax.networks import mlp
 from gradjax.products import naive_log_singular_values
-from gradjax.spectra import jacobian_spectrum, leading_log_singular_values
+from gradjax.spectra import _default_depths, jacobian_spectrum, leading_log_singular_values
 
 
 @pytest.mark.slow
@@ -48,7 +50,8 @@ def test_rank_lost_through_dead_units_is_minus_infinity(x64):
     x = jnp.ones(4)
     dead = int(np.sum(~np.any(np.asarray(layer_jacobians(layers, x)[0]), axis=1))) + 0
     rank = np.linalg.matrix_rank(np.asarray(input_output_jacobian(layers, x)))
-    values = np.asarray(jacobian_spectrum(layers, x, depths=[3]).log_singular_values)[0]
+    [values] = jacobian_spectrum(layers, x, depths=[3]).log_singular_values
+    assert isinstance(values, np.ndarray)  # outside of a trace NumPy's doubles, whatever the flag
     assert rank <= 4 - max(dead, 1)
     np.testing.assert_array_equal(np.isneginf(values), np.arange(4) >= rank)
 
@@ -64,6 +67,31 @@ def test_a_batch_a_trace_and_a_default_choice_of_depths(x64):
     np.testing.assert_allclose(together.log_singular_values[1], alone.log_singular_values, rtol=0, atol=1e-9)
     traced = jax.jit(lambda x: jacobian_spectrum(layers, x, depths=[30]).log_singular_values)(x[1])
     np.testing.assert_allclose(traced[0], alone.log_singular_values[-1], rtol=0, atol=1e-9)
+
+
+WIDENING = [lambda h: jnp.concatenate([2 * h, 0 * h]), lambda h: 8 * h, lambda h: h[:1]]  # of widths 2, 4, 4 and 1
+
+
+def test_each_depth_has_as_many_values_as_its_narrower_end_in_the_network_s_own_dtype(precision):
+    """Seen in a trace alone, which compiles nothing."""
+    seen = []
+    jax.eval_shape(lambda x: seen.append(jacobian_spectrum(WIDENING, x)), jnp.ones(2))
+    [spectrum] = seen
+    np.testing.assert_array_equal(spectrum.depths, [1, 2, 3])
+    np.testing.assert_array_equal(spectrum.count, [2, 2, 1])
+    assert spectrum.log_singular_values.shape == spectrum.error.shape == (3, 2)
+    assert spectrum.dtype == spectrum.log_singular_values.dtype == precision
+    assert len(jax.tree.leaves(spectrum)) == 4  # the dtype is none of them
+    with pytest.raises(FrozenInstanceError):
+        spectrum.dtype = "float16"
+
+
+def test_every_depth_up_to_16_and_16_of_them_beyond():
+    for total in (1, 5, 16):
+        np.testing.assert_array_equal(_default_depths(total), range(1, total + 1))
+    assert len(_default_depths(17)) < 16  # the first of them round to the same depth
+    depths = _default_depths(10**15)
+    np.testing.assert_array_equal(depths, [10**power for power in range(16)])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Recurrent bounds, the wall of the one-unit network, and chaos: recorded values, simulation, limits."""
 
+import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
@@ -27,6 +28,11 @@ def test_steepest_slopes():
     expected = {"tanh": 1, "sigmoid": 0.25, "erf": 2 / np.pi**0.5, "relu": 1, "gelu": gelu, "linear": 1}
     for name, slope in expected.items():
         np.testing.assert_allclose(steepest_slope(name), slope, rtol=1e-12, err_msg=name)
+
+
+def test_the_steepest_of_many_slopes_is_found_at_the_end_of_a_panel():
+    """|d/dx e^(-4x^2) sin(40x)/40| <= e^(-4x^2) (|cos 40x| + |x| / 5) is 1 at 0 alone."""
+    np.testing.assert_allclose(steepest_slope(lambda x: jnp.exp(-4 * x**2) * jnp.sin(40 * x) / 40), 1, rtol=1e-12)
 
 
 def test_the_bound_holds_for_a_simulated_network():

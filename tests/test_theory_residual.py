@@ -170,6 +170,12 @@ def test_tokens_of_a_transformer_collapse_unless_the_skip_is_strong():
     assert (length >= 1 + blocks / 2).all() and (length <= 1 + 3 * blocks / 2).all()
 
 
+@pytest.mark.parametrize("post", [False, True])
+def test_a_deeper_transformer_begins_as_a_shallower_one(post):
+    deep, shallow = (np.array(transformer_signals(depth, 4, post=post)) for depth in (8, 5))
+    np.testing.assert_allclose(deep[:, :6], shallow, rtol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("depth", "tokens", "word"), [(0, 4, "depth is 0"), (3, 0, "tokens is 0"), (2.5, 4, "depth is 2.5")]
 )
