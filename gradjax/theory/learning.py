@@ -134,10 +134,8 @@ def cosh_steps(start: float, tolerance: float, *, clipped: bool) -> int:
     >>> cosh_steps(12.0, 1e-3, clipped=True)
     32
     """
-    clipped, start = (
-        flag("clipped", clipped),
-        real("start", start, "(0, 16]"),
-    )  # further out a constant step takes forever
+    clipped = flag("clipped", clipped)
+    start = real("start", start, "(0, 16]")  # further out a constant step takes forever
     tolerance = real("tolerance", tolerance, "[1e-12, 1)")  # nor is there an end below the rounding
     x, steps, constant = start, 0, 1 / np.cosh(start)
     gradient = np.sinh(x)
