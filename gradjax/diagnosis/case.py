@@ -1,7 +1,6 @@
 """One network on the table: its layers, what was measured of them, and what every cause asks of both."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,6 @@ from gradjax.diagnosis.points import cuts
 from gradjax.diagnosis.rewriting import with_parameters
 from gradjax.diagnosis.units import Unit, is_tied, kernel_stds, recognized
 from gradjax.numerics import is_inexact
-from gradjax.theory import meanfield
 
 
 @dataclass(frozen=True)
@@ -169,21 +167,6 @@ class Case:
         behind = np.append(self.normalizes, False)
         usable = [d for d in self.recognized if np.isfinite([d.log_gain, d.weight_std]).all() and d.weight_std > 0]
         return [d for d in usable if d.rows[-1] != last and not behind[d.rows[-1] + 1]]
-
-
-def critical_std(dense: DenseRow, bias_std: float) -> float:
-    """σ_w at which this layer's activation keeps a gradient's size; from the measured gain where theory has no one."""
-    for std in (bias_std, 0.0):
-        try:
-            return _critical(dense.unit.activation, float(f"{std:.2g}"))
-        except ValueError:
-            continue
-    return dense.weight_std * float(np.exp(-dense.log_gain / 2))
-
-
-@functools.lru_cache(maxsize=256)
-def _critical(activation: Callable, bias_std: float) -> float:
-    return meanfield.critical_weight_std(activation, bias_std)
 
 
 def build(entries, x, loss: Layer, examples: int | None, *, form: bool = True) -> Case:

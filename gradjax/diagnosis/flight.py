@@ -1,5 +1,6 @@
 """A flight record on the table: what a recorder kept of the steps that led to the end."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -51,9 +52,10 @@ def _exploding(record: Record) -> Finding | str | None:
     usual = logs[np.isfinite(logs)]
     if len(usual) < 4:
         return "fewer than four steps with a finite gradient"
-    advice = suggest_threshold(usual[: max(3, int(0.9 * len(usual)))], percentile=TOUCHED)
+    before = min(len(usual) - 1, math.ceil(len(usual) * TOUCHED / 100))  # behind them are those that it may touch
+    advice = suggest_threshold(usual[:before], percentile=TOUCHED)
     apart = float(usual.max() - np.median(usual))
-    grown = float(usual[-3:].max() - advice.log_threshold)
+    grown = float(usual[before:].max() - advice.log_threshold)
     broke = record.first_nonfinite is not None
     if apart <= HEAVY_TAIL or (grown <= HEAVY_TAIL and not broke):
         return None

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradjax.diagnosis import thresholds
+from gradjax.diagnosis.chains import PRODUCTS, Follower, Product
 from gradjax.diagnosis.observe import opening_of, softmaxes
-from gradjax.diagnosis.program import evaluate
-
-PRODUCTS = ("dot_general", "conv_general_dilated")
-SAME = ("transpose", "convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "copy", "slice")
+from gradjax.diagnosis.program import evaluate, is_call, steps
+from gradjax.numerics import is_inexact
 
 
 @dataclass
@@ -29,39 +28,40 @@ class Observed:
     positions: np.ndarray
     widths: np.ndarray
     attention: list = field(default_factory=list)  # (row, 1 - sum p^2, deviation of the logits, keys)
+    products: list[Product] = field(default_factory=list)
     example: int | None = None  # the first with a NaN in the first activation that holds one
 
 
-def observed(function: Callable, params, batch, rows: list, examples: int | None) -> Observed:
-    """Run `function(params, batch)` equation by equation; `rows` are the parameter leaves in the order of rows."""
+def observed(function: Callable, params, batch, gradient, examples: int | None) -> Observed:
+    """Run `function(params, batch)` equation by equation, at the loss's gradient with respect to params."""
     closed = jax.make_jaxpr(function)(params, batch)
+    rows, follower = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)], Follower()
     names = ("log_activation", "finite", "dead", "saturated", "positions", "widths")
     empty: dict = {name: np.full(len(rows), np.nan) for name in names}
     seen = Observed(**empty)
+    seen.products = follower.products
     sharp, last = softmaxes(closed), [-1]  # the last parameter that entered a product
-    owner, kept = {id(leaf): row for row, leaf in enumerate(rows)}, list(rows)
 
     def rule(eqn, inputs):
         name = eqn.primitive.name
-        if name in SAME and id(inputs[0]) in owner:
-            outputs = [eqn.primitive.bind(*inputs, **eqn.params)]
-            owner[id(outputs[0])] = owner[id(inputs[0])]
-            kept.extend(outputs)  # an id is free again once its array is gone
-            return outputs
-        if name in PRODUCTS:
-            row = next((owner[id(value)] for value in inputs if id(value) in owner), None)
-            if row is not None:
-                last[0] = row
-                outputs = [eqn.primitive.bind(*inputs, **eqn.params)]
-                _see_activation(seen, row, outputs[0], examples)
-                return outputs
+        if name == "scan":
+            return steps(eqn, inputs, rule, follower.taken, follower.joined)
+        if is_call(eqn):
+            return None
         if id(eqn) in sharp:
             seen.attention.append((last[0], *np.asarray(opening_of(inputs[0], sharp[id(eqn)]), np.float64)))
         if last[0] >= 0 and name in ("max", "tanh"):
             _see_units(seen, last[0], name, inputs)
-        return None
+        row = next((w.row for value in inputs if (w := follower.weights.get(value)) is not None), None)
+        outputs = follower.followed(eqn, inputs)
+        if name in PRODUCTS and row is not None:
+            last[0] = row
+            _see_activation(seen, row, outputs[0], examples)
+        return outputs
 
-    evaluate(closed, jax.tree.leaves((params, batch)), rule, eager=True)
+    leaves = jax.tree.leaves((params, batch))
+    follower.begin(rows, [leaf for leaf in jax.tree.leaves(gradient) if is_inexact(leaf)], jax.tree.leaves(batch))
+    follower.bypass(follower.origins(evaluate(closed, leaves, rule, eager=True)))
     return seen
 
 

@@ -19,7 +19,7 @@ NO_OPTIMIZER = "no optimizer was handed in"
 
 
 def learning_rate(case: StepCase) -> Finding | str | None:
-    """A step above 2 / λ_max of the preconditioned Hessian, and a loss that then rises on this very batch.
+    """A step above 2 / λ_max of the preconditioned Hessian by which harm is done, a loss that rises on this very batch.
 
     With momentum β the limit is 2 (1 + β) / λ_max, with Adam's averaged β₁ it is 2 (1 + β₁) / ((1 − β₁) λ_max) for
     the Hessian between the roots of the preconditioner (Cohen et al. 2022, arXiv:2207.14484).
@@ -31,15 +31,15 @@ def learning_rate(case: StepCase) -> Finding | str | None:
     found = _steps(case)
     if found is None:
         return "the optimizer is neither a multiple of the gradient nor Adam-like"
-    scale, factor, kind = found
+    scale, factor, kind, momentum = found
     sharpness = float(_sharpness(case.loss, case.params, case.batch, scale, 0.0))
     if sharpness < 0:  # power iteration finds the eigenvalue of the largest modulus: behind a shift it is λ_max
         sharpness = float(_sharpness(case.loss, case.params, case.batch, scale, -sharpness)) + sharpness
     limit = factor / sharpness if sharpness > 0 else np.inf
-    if not limit < 1:
+    if not limit < 1 or thresholds.unstable(1 / limit, momentum, TRIAL_STEPS) <= thresholds.HARMFUL:
         return None
     trial = _trial(case)
-    if trial <= case.value * 1.1:
+    if trial <= case.value:
         return None
     evidence = (
         f"the step is {1 / limit:.3g} times the stability limit of {kind}; {TRIAL_STEPS} steps on this batch take the "
@@ -87,7 +87,7 @@ def lost_update(case: StepCase) -> Finding | None:
         wide = np.asarray(u.astype(jnp.float32), np.float64)
         kept = np.asarray(((p + u.astype(p.dtype)).astype(jnp.float32) - p.astype(jnp.float32)), np.float64)
         share = float(np.sum(kept * wide) / max(np.sum(wide**2), 1e-300))
-        worst, row = (share, index) if share < min(worst, 0.5) and np.any(wide) else (worst, row)
+        worst, row = (share, index) if share < min(worst, thresholds.HALF) and np.any(wide) else (worst, row)
     if row is None:
         return None
     evidence = f"{1 - worst:.0%} of the update is lost in rounding to {rows_of(case.params)[row].dtype}"
@@ -111,14 +111,14 @@ def _whole(case: StepCase) -> bool:
     )
 
 
-def _steps(case: StepCase) -> tuple[list, float, str] | None:
-    """Each row's learning rate over its preconditioner, the limit's numerator, and the limit's name."""
+def _steps(case: StepCase) -> tuple[list, float, str, float] | None:
+    """Each row's learning rate over its preconditioner, the limit's numerator, the limit's name, and the momentum."""
     adam, updates, gradients = adam_of(case), rows_of(case.update[0]), rows_of(case.gradient)
     if adam is not None:
         rate = rate_of(case)
         scale = [rate / (jnp.sqrt(jnp.asarray(v)) + 1e-8) for v in adam.second]
         beta = adam.first_decay
-        return scale, 2 * (1 + beta) / (1 - beta), f"Adam, 2 (1 + b1) / ((1 - b1) lambda) with b1 = {beta:.3g}"
+        return scale, 2 * (1 + beta) / (1 - beta), f"Adam, 2 (1 + b1) / ((1 - b1) lambda) with b1 = {beta:.3g}", beta
     zero = jax.tree.map(jnp.zeros_like, case.gradient)
     fresh, state = updated(case.optimizer, case.gradient, case.optimizer.init(case.params), case.params)
     echo = rows_of(updated(case.optimizer, zero, state, case.params)[0])
@@ -134,6 +134,7 @@ def _steps(case: StepCase) -> tuple[list, float, str] | None:
         [jnp.full_like(a, rate) for a in gradients],
         2 * (1 + beta),
         f"gradient descent, {2 * (1 + beta):.3g} / lambda",
+        beta,
     )
 
 

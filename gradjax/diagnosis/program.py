@@ -5,6 +5,7 @@ hand shows what a whole hides: where finite numbers become a NaN, and where a pr
 at which its derivative is infinite, be its value chosen by a `where` or not.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def enter(eqn, inputs: list, rule: Rule, eager: bool) -> list:
     if inner is not None and len(inner.jaxpr.invars) == len(inputs):
         return evaluate(inner, inputs, rule, eager)
     if name == "scan":
-        return (_steps if eager else _scanned)(eqn, inputs, rule)
+        return (steps if eager else _scanned)(eqn, inputs, rule)
     if eager and name == "cond":
         return evaluate(eqn.params["branches"][int(inputs[0])], inputs[1:], rule, eager)
     return bound(eqn, inputs)
@@ -71,17 +72,17 @@ def inner_of(eqn) -> ClosedJaxpr | None:
     return None
 
 
-def _steps(eqn, inputs: list, rule: Rule) -> list:
-    """A scan, step by step."""
+def steps(eqn, inputs: list, rule: Rule, taken: Callable = operator.getitem, joined: Callable = jnp.stack) -> list:
+    """A scan, step by step: `taken(array, step)` is what a step gets of one, `joined(list)` what they give together."""
     params, (body,) = eqn.params, programs_of(eqn)
     fixed, carried = _kept(eqn, body)
     constants, carry, along = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
     order = range(params["length"])
     made: list = [None] * params["length"]
     for step in reversed(order) if params["reverse"] else order:
-        out = evaluate(body, [*constants, *carry, *(a[step] for a in along)], rule, True)
+        out = evaluate(body, [*constants, *carry, *(taken(a, step) for a in along)], rule, True)
         carry, made[step] = out[:carried], out[carried:]
-    return [*carry, *(jnp.stack(column) for column in zip(*made, strict=True))]
+    return [*carry, *(joined(column) for column in zip(*made, strict=True))]
 
 
 def _scanned(eqn, inputs: list, rule: Rule) -> list:

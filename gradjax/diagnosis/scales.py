@@ -8,7 +8,8 @@ import numpy as np
 
 from gradjax.chain import Stack, as_layers, layer_of
 from gradjax.diagnosis import thresholds
-from gradjax.diagnosis.case import Case, DenseRow, critical_std
+from gradjax.diagnosis.case import Case, DenseRow
+from gradjax.diagnosis.criticality import critical_std, off_the_line, scale_finding
 from gradjax.diagnosis.gated import gated_scale
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.rewriting import by_depth, with_parameter
@@ -30,27 +31,13 @@ def _off_the_line(case: Case) -> Finding | str | None:
     dense = case.dense
     if len(dense) < 2:
         return NO_DENSE
-    ratios, gains = _log_ratios(dense), np.array([d.log_gain for d in dense])
-    rows, total = [row for d in dense for row in d.rows], float(gains.sum())
-    limit, odd = case.limit(rows), int(np.argmax(np.abs(ratios - np.median(ratios))))
-    without_odd = total - gains[odd] if abs(ratios[odd] - np.median(ratios)) > thresholds.HARMFUL / 2 else total
-    signal, middle = case.growth_of_signal(rows), float(np.median(ratios))
-    agree = signal * total > 0 and abs(signal) >= limit * thresholds.HALF
-    # it is the scale, not the biases
-    explains = middle * total > 0 and 2 * abs(middle) * len(dense) >= abs(total) * thresholds.HALF
-    if abs(without_odd) <= limit or not agree or not explains:
+    rows, gains = [row for d in dense for row in d.rows], np.array([d.log_gain for d in dense])
+    found = off_the_line(_log_ratios(dense), gains, case.limit(rows), lambda: case.growth_of_signal(rows))
+    if found is None:
         return None
-    factor = float(np.exp(-middle))
-    way = "explodes" if total > 0 else "vanishes"
-    evidence = (
-        f"sigma_w is {np.exp(middle):.3g} times the critical one; the squared gradient {way} by e^{total:.1f} over "
-        f"{len(dense)} layers, where {limit:.1f} would be harmless or chance"
+    return scale_finding(
+        dense[0].row, len(dense), found, "layers", lambda layers, factor: _scaled(layers, dense, factor)
     )
-    numbers = {"factor": float(np.exp(middle)), "log_growth": total, "limit": limit}
-    remedy = Remedy(
-        f"multiply these weights by {factor:.3g}", factor, "layers", lambda layers: _scaled(layers, dense, factor)
-    )
-    return Finding("weight scale", dense[0].row, evidence, numbers, remedy)
 
 
 def layer_imbalance(case: Case) -> Finding | str | None:
@@ -169,7 +156,10 @@ def _log_ratios(dense: list[DenseRow]) -> np.ndarray:
     for d in dense:
         biases.setdefault((d.unit.activation, d.unit.kind), []).append(d.bias_std)
     usual = {kind: float(np.median(stds)) for kind, stds in biases.items()}
-    return np.array([np.log(d.weight_std / critical_std(d, usual[d.unit.activation, d.unit.kind])) for d in dense])
+    critical = [
+        critical_std(d.unit.activation, usual[d.unit.activation, d.unit.kind], d.weight_std, d.log_gain) for d in dense
+    ]
+    return np.log([d.weight_std for d in dense]) - np.log(critical)
 
 
 def _size_into(case: Case, row: int) -> float:

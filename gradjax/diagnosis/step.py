@@ -38,10 +38,20 @@ class StepCase:
     @functools.cached_property
     def woken_gradient(self):
         """The gradient with parameters that are exactly zero drawn anew: a zero head hides the rest."""
+        return gradient_of(self.loss, self._woken(range(len(self.names))), self.batch)[1]
+
+    def watched_awake(self, rows) -> Observed:
+        """What is seen with those of these rows drawn anew that are exactly zero."""
+        woken = self._woken(rows)
+        gradient = gradient_of(self.loss, woken, self.batch)[1]
+        return observed(self.loss, woken, self.batch, gradient, self.examples)
+
+    def _woken(self, rows):
         leaves, structure = jax.tree.flatten(self.params)
-        drawn = iter(awake([leaf for leaf in leaves if is_inexact(leaf)], False))
-        woken = structure.unflatten([next(drawn) if is_inexact(leaf) else leaf for leaf in leaves])
-        return gradient_of(self.loss, woken, self.batch)[1]
+        drawn = enumerate(awake([leaf for leaf in leaves if is_inexact(leaf)], False))
+        new = [next(drawn) if is_inexact(leaf) else (None, leaf) for leaf in leaves]
+        chosen = [a if row in rows else leaf for leaf, (row, a) in zip(leaves, new, strict=True)]
+        return structure.unflatten(chosen)
 
 
 def updated(optimizer, gradient, state, params) -> tuple:
@@ -82,7 +92,7 @@ def step_case(loss_fn: Callable, params, batch, optimizer, opt_state, key, names
     examples = lengths.pop() if len(lengths) == 1 else None
     if optimizer is not None and opt_state is None:
         opt_state = optimizer.init(params)
-    seen = observed(loss, params, batch, rows_of(params), examples)
+    seen = observed(loss, params, batch, gradient, examples)
     return StepCase(loss, params, batch, optimizer, opt_state, names, float(value), gradient, seen, examples)
 
 

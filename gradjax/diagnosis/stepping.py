@@ -13,6 +13,7 @@ from gradjax.diagnosis.points import SAFE, SMALL, cuts, made_safe, singular
 from gradjax.diagnosis.program import first_nonfinite
 from gradjax.diagnosis.report import Finding, Remedy
 from gradjax.diagnosis.step import StepCase, gradient_of, log_norms, rows_of
+from gradjax.diagnosis.step_scale import step_weight_scale
 from gradjax.numerics import is_inexact
 
 OPENED = ("stop_gradient", "round", "sign", "floor", "ceil")
@@ -170,6 +171,7 @@ OF_STEP: dict[str, Callable] = {
     "singular derivative": lambda case: _points(case, False),
     "cut graph": _cut,
     "dead units": _dead,
+    "weight scale": step_weight_scale,
     "attention logits": _attention,
     "learning rate": learning_rate,
     "stale second moment": stale_second_moment,

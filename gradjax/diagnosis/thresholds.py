@@ -9,12 +9,18 @@ probability 5.7e-7, so 17 000 rows can be asked and the promise still holds. The
 - a flat unit, `flat`, and a frozen attention: the slope below which one unit alone loses e^6 of the squared gradient,
   all that a whole network may lose;
 - dead units, `dead_share`: of units that are on at half of their inputs, the binomial's;
+- a learning rate, `unstable`: what a step beyond the stability limit makes of the unstable direction within a trial
+  must be harmful, e^6 of its square, and the loss on that very batch must have risen: on the edge of stability, where
+  a healthy training stays (Cohen et al. 2021, arXiv:2103.00065), it takes more steps;
+- an update that rounding swallows: entry by entry all of it is lost (below half a unit of the last place) or a third at
+  most (x units become round(x)), so a share is a number of entries, of which HALF is "most";
+- the end of a record: the last 5 % of its steps, `flight.TOUCHED`, those that the clip advised for it may touch;
 - Adam's second moment, `stale`: Student's law at the optimizer's own decay rate and number of steps;
 - a branch or a layer that takes the size out of what it is given, `radial`: less than chance leaves at this width;
 - HALF: "most of" something is more than half of it. What counts as agreement is no law of theory: the verdicts on the
   corpus are the same from 0.3 to 0.7 (tests/test_diagnosis_thresholds.py, which varies every number here).
 
-The stability limit of a learning rate is exact, and a norm off by a factor of two (`nonfinite.LOST`) has no right bit.
+A norm off by a factor of two (`nonfinite.LOST`) has no right bit.
 Other numbers of this folder are no thresholds: budgets (entries of a matrix that is formed, steps of an iteration, rows
 of a table) and the sizes in remedies, each of which says where it stands what it is for.
 """
@@ -102,3 +108,16 @@ def stale(decay: float, steps: int) -> float:
     square = freedom * math.expm1(min(z * z / freedom, 700.0))
     new = (1 - decay) / (1 - decay * before)
     return ((1 - new) / square + new) ** -0.5
+
+
+def unstable(over: float, momentum: float, steps: int) -> float:
+    """ln of the squared growth along the sharpest direction in so many steps, `over` times the stability limit.
+
+    z² + (1 + β) (2 over - 1) z + β = 0 is the recurrence of heavy-ball momentum β at the curvature λ of that direction,
+    and of Adam's averaged β in its preconditioned one: at the limit, over = 1, a root is -1.
+
+    >>> round(unstable(1.5, 0.0, 30), 3)  # descent: (2 over - 1)^(2 steps), 60 ln 2
+    41.589
+    """
+    middle = (1 + momentum) * (2 * over - 1) / 2
+    return 2 * steps * math.log(middle + math.sqrt(max(middle * middle - momentum, 0.0)))

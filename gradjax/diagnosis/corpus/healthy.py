@@ -115,6 +115,10 @@ def _adam(rng) -> Patient:
     return steps.patient("warm Adam", "", rng, params=params, optimizer=optimizer, opt_state=state)
 
 
+def _deep_step(activation: str, rng) -> Patient:
+    return steps.deep_step("deep step", "", rng, activation, 1.0)
+
+
 HEALTHY: dict[str, Callable[[np.random.Generator], Patient]] = {
     "relu he": partial(_plain, "relu", "he_normal"),
     "tanh lecun": partial(_plain, "tanh", "lecun_normal"),
@@ -139,6 +143,8 @@ HEALTHY: dict[str, Callable[[np.random.Generator], Patient]] = {
     "transformer deep": partial(_transformer, "deep"),
     "trained relu": partial(_trained, "relu"),
     "trained tanh": partial(_trained, "tanh"),
+    "relu step": partial(_deep_step, "relu"),
+    "tanh step": partial(_deep_step, "tanh"),
     "gentle descent": _descent,
     "warm Adam": _adam,
 }

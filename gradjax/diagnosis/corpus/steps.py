@@ -1,4 +1,7 @@
-"""Training steps, faulty and healthy: a small regression with token ids, targets in a dictionary, and an optimizer."""
+"""Training steps, faulty and healthy: a small regression with token ids, targets in a dictionary, and an optimizer.
+
+And a deep network that is no list of layers: a ReLU network as a loop in Python, a tanh network as a scan.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gradjax.diagnosis.corpus.patients import Patient
+from gradjax.diagnosis.corpus.patients import DEPTH, INPUTS, OUTPUTS, WIDTH, Patient, inputs, square
 from gradjax.diagnosis.step import updated
 
 TOKENS, SIZE, EXAMPLES = 20, 32, 24
+DEEP = {"relu": 2**0.5, "tanh": 1.0}  # critical deviations
 
 
 def parameters(rng: np.random.Generator, dtype=jnp.float32) -> dict:
@@ -48,6 +52,45 @@ def cut_loss(params: dict, batch: dict):
 def log_loss(params: dict, batch: dict):
     """A likelihood whose probability is exactly zero where ReLU is."""
     return -jnp.mean(jnp.log(jax.nn.relu(outputs(params, batch))))
+
+
+def deep_parameters(rng: np.random.Generator, activation: str, factor: float) -> dict:
+    """Of a network of one width, its hidden kernels (and the first) that many times critical; stacked for tanh."""
+
+    def draw(*shape: int, std: float = 1.0):
+        return jnp.asarray(std * shape[-2] ** -0.5 * rng.standard_normal(shape), jnp.float32)
+
+    std = factor * DEEP[activation]
+    hidden, bias = draw(DEPTH, WIDTH, WIDTH, std=std), jnp.zeros((DEPTH, WIDTH))
+    found = {"first": draw(INPUTS, WIDTH, std=std), "readout": draw(WIDTH, OUTPUTS)}
+    return found | (
+        {"hidden": hidden, "bias": bias} if activation == "tanh" else {"hidden": [*hidden], "bias": [*bias]}
+    )
+
+
+def loop_loss(params: dict, batch: dict):
+    """The mean square of a ReLU network's output, one layer after the other."""
+    h = jax.nn.relu(batch["x"] @ params["first"])
+    for kernel, bias in zip(params["hidden"], params["bias"], strict=True):
+        h = jax.nn.relu(h @ kernel + bias[None])
+    return square(h @ params["readout"])
+
+
+def scan_loss(params: dict, batch: dict):
+    """The same of a tanh network, as a scan."""
+
+    def one(h, layer):
+        return jnp.tanh(h @ layer[0] + layer[1][None]), None
+
+    h = jax.lax.scan(one, jnp.tanh(batch["x"] @ params["first"]), (params["hidden"], params["bias"]))[0]
+    return square(h @ params["readout"])
+
+
+def deep_step(kind: str, cause: str, rng, activation: str, factor: float) -> Patient:
+    """A step of a deep network whose weights are that many times critical."""
+    chosen = {"relu": loop_loss, "tanh": scan_loss}[activation]
+    params = deep_parameters(rng, activation, factor)
+    return patient(kind, cause, rng, loss_fn=chosen, params=params, batch={"x": inputs(rng)})
 
 
 def patient(kind: str, cause: str, rng, **subject) -> Patient:
@@ -99,7 +142,17 @@ def _hole(rng) -> Patient:
     return patient("NaN target", "non-finite input", rng, batch=holed)
 
 
+def _deep_weights(sign: int, rng) -> Patient:
+    """Weights off by a factor that costs e^±9 to e^±36 over the depth (tanh, too large: σ_w of 2.5 to 6)."""
+    activation, factor = ("relu", "tanh")[int(rng.integers(2))], np.exp(sign * rng.uniform(9, 36) / (2 * DEPTH))
+    if activation == "tanh" and sign > 0:
+        factor = rng.uniform(2.5, 6.0)
+    return deep_step("weights in a step", "weight scale", rng, activation, float(factor))
+
+
 STEP_FAULTS: dict[str, Callable] = {
+    "weights in a step too large": partial(_deep_weights, 1),
+    "weights in a step too small": partial(_deep_weights, -1),
     "rate of descent": _gradient_descent,
     "rate of Adam": _adam,
     "stale Adam": _stale,
