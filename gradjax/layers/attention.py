@@ -34,6 +34,12 @@ class Attention:
     causal: bool
 
     def __call__(self, parameters: dict, h: Array) -> Array:
+        if not self.causal:
+            return self._mixed(parameters, h)
+        finite = jnp.isfinite(h).all(-1, keepdims=True)
+        return _from_the_first_broken(h, self._mixed(parameters, jnp.where(finite, h, 0)))
+
+    def _mixed(self, parameters: dict, h: Array) -> Array:
         weights = jax.nn.softmax(self.logits(parameters, h), axis=-1)
         values = self._by_head(h @ parameters["value"])
         return jnp.einsum("hqk,khd->qhd", weights, values).reshape(h.shape) @ parameters["out"]
@@ -51,6 +57,16 @@ class Attention:
 
     def _by_head(self, z: Array) -> Array:
         return z.reshape(len(z), self.heads, -1)
+
+
+def _from_the_first_broken(h: Array, y: Array) -> Array:
+    """y, the outcome of the finite tokens of h, with NaN from the first token on that is not finite.
+
+    A causal weight of 0 times a NaN is a NaN: it would reach the tokens that may not look at it. Factor and summand,
+    for they mark the derivatives too: of the tokens behind it, and by the token itself.
+    """
+    mark = jnp.where(jnp.isfinite(h).all(-1, keepdims=True), 0, jnp.nan).astype(h.dtype) + jnp.zeros_like(h)
+    return y * (1 + jnp.cumsum(mark, axis=0)) + jnp.cumsum(mark * h, axis=0)
 
 
 def attention(
