@@ -105,6 +105,14 @@ def test_a_slope_that_is_zero_in_floats_only_is_no_atom():
     assert len(squared_singular_value_density("hard_tanh", "orthogonal", 4, 30.0, [1.0]).atoms) == 1
 
 
+def test_a_plateau_of_a_single_panel_is_an_atom():
+    """Slope 0 on [1, 2] and 1 elsewhere: two atoms, which are the whole spectrum of one orthogonal layer."""
+    step = Activation(lambda x: jnp.minimum(x, 1.0) + jnp.maximum(x - 2.0, 0.0), kinks=(1.0, 2.0))
+    flat = float(mpmath.ncdf(2) - mpmath.ncdf(1))
+    atoms = squared_singular_value_density(step, "orthogonal", 1, 1.0, [1.0]).atoms
+    np.testing.assert_allclose(atoms, [(0, flat), (1 / (1 - flat), 1 - flat)], rtol=1e-12)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 5, 20])
 def test_density_of_gaussian_products_is_fuss_catalan(depth):
     angles = np.linspace(0.02, 0.98, 25) * np.pi / (depth + 1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradjax.activations import Activation
 from gradjax.arguments import real
-from gradjax.theory.quadrature import CUTOFF, as_activation, evaluate, gaussian_rule, partition_for
+from gradjax.theory.quadrature import CUTOFF, DEGREE, as_activation, evaluate, gaussian_rule, partition_for
 
 GRADED = 0.5 ** np.arange(48)
 
@@ -43,10 +43,10 @@ def slope_law(activation, q: float) -> SlopeLaw:
     values, inverse, counts = np.unique(squares / mean, return_inverse=True, return_counts=True)
     weights = np.bincount(inverse, rule.weights)
     weights /= weights.sum()
-    # A value on more nodes than one panel has is a plateau of phi', not a coincidence. Where nothing ever bends sharply
+    # A value on as many nodes as a panel has is a plateau of phi', not a coincidence. Where nothing ever bends sharply
     # it is rounding (1 - tanh^2 is 0 from x = 19 on), unless phi' is one constant.
     plateaus = [
-        index for index in np.flatnonzero(counts > 32) if weights[index] > (1e-14 if len(panels.kinks) else 0.999)
+        index for index in np.flatnonzero(counts >= DEGREE) if weights[index] > (1e-14 if len(panels.kinks) else 0.999)
     ]
     return SlopeLaw(values, weights, tuple((float(values[i]), round(float(weights[i]), 15)) for i in plateaus))
 
