@@ -14,10 +14,10 @@ the right cause at the right layer; of healthy ones, those included that look il
 0, Pre-LN at deviation 0.02, networks trained to convergence), at most 1 in 100 raises an alarm; and every remedy that
 can be applied leaves a network of which nothing is found. The control is the healthy half. A first score, of seed 0,
 missed (97 % right, 2.4 % false alarms): the judges of saturation and of the learning rate were mended, and the healthy
-Adam's batches made fresh ones, on seed 2000. Seeds 4000 and 5000 then scored 100 % and no alarm, with the thresholds of
-tied steps and of Adam's second moment derived in between, cells with gates judged, and faults of vanilla cells no longer
-drawn within what chance does (e^±27 at their width and length). Since then the weights of a training step are judged,
-and a learning rate by what it does to the sharpest direction; this is the score of another seed.
+Adam's batches made fresh ones, on seed 2000. Seeds 4000 and 5000 then scored 100 % and no alarm; in between the
+thresholds of tied steps and of Adam's second moment were derived, cells with gates came in, and faults of vanilla cells
+are no longer drawn within what chance does (e^±27 at their width and length). Since then the weights of a training step
+are judged, and a learning rate by what it does to the sharpest direction; this is the score of another seed.
 
 Predict: which is harder to tell, a network that is ill or one that only looks it?
 

@@ -61,7 +61,7 @@ def deep_parameters(rng: np.random.Generator, activation: str, factor: float) ->
         return jnp.asarray(std * shape[-2] ** -0.5 * rng.standard_normal(shape), jnp.float32)
 
     std = factor * DEEP[activation]
-    hidden, bias = draw(DEPTH, WIDTH, WIDTH, std=std), jnp.zeros((DEPTH, WIDTH))
+    hidden, bias = draw(DEPTH, WIDTH, WIDTH, std=std), jnp.zeros((DEPTH, WIDTH), jnp.float32)
     found = {"first": draw(INPUTS, WIDTH, std=std), "readout": draw(WIDTH, OUTPUTS)}
     return found | (
         {"hidden": hidden, "bias": bias} if activation == "tanh" else {"hidden": [*hidden], "bias": [*bias]}
