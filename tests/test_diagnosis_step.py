@@ -90,6 +90,12 @@ def test_a_loss_inside_a_scan_is_walked():
     assert not diagnose_step(found.remedy.apply(loss), jnp.array(1.0), jnp.ones(3))
 
 
+def test_a_rate_just_beyond_the_limit_does_no_harm_within_a_trial():
+    # 30 steps of (2 over - 1)^60 reach e^6 at over = (1 + e^0.1) / 2 = 1.0526
+    assert not diagnose_step(quadratic, START, SCALE, optimizer=optax.sgd(0.5 * 1.05))
+    assert diagnose_step(quadratic, START, SCALE, optimizer=optax.sgd(0.5 * 1.055)).cause == "learning rate"
+
+
 def test_bad_arguments_are_named():
     for arguments, said in (
         ((3, START, SCALE), "loss_fn is int"),
@@ -119,6 +125,14 @@ def test_a_record_that_exploded_advises_a_clip_that_touches_five_percent():
     clipped = found.remedy.apply(optax.sgd(1.0))
     update, _ = clipped.update({"w": jnp.full(4, 1e4)}, clipped.init({"w": jnp.ones(4)}))
     assert float(jnp.linalg.norm(update["w"])) == pytest.approx(found.remedy.number, rel=1e-5)
+
+
+def test_a_spike_that_is_over_is_no_end_of_a_record():
+    usual = np.exp(0.1 * np.random.default_rng(0).standard_normal(100))
+    for place, causes in ((50, ["cut graph"]), (97, ["exploding gradient", "cut graph"])):  # the last 5 of 100
+        sizes = usual.copy()
+        sizes[place] = 1e4
+        assert [finding.cause for finding in diagnose_record(flown(sizes.tolist())).findings] == causes
 
 
 def test_a_steady_record_is_healthy_but_for_the_idle_leaf():

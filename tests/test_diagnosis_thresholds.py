@@ -48,13 +48,31 @@ def test_the_first_step_is_never_stale_and_a_long_run_is_told_as_a_gaussian():
     assert thresholds.stale(0.9999, 10**6) == pytest.approx((0.9999 / 25 + 0.0001) ** -0.5, rel=1e-2)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("over", [1.02, 1.5, 10.0])
+def test_a_step_beyond_the_limit_grows_as_the_recurrence_of_momentum_does(over, momentum):
+    # w' = w + v', v' = momentum v - rate lambda w, at rate lambda = 2 (1 + momentum) over
+    step = np.array([[1 - 2 * (1 + momentum) * over, momentum], [-2 * (1 + momentum) * over, momentum]])
+    radius = np.abs(np.linalg.eigvals(step)).max()
+    assert thresholds.unstable(over, momentum, 30) == pytest.approx(60 * np.log(radius), rel=1e-9)
+    assert thresholds.unstable(1.0, momentum, 30) == pytest.approx(0, abs=1e-6)
+
+
+def test_an_entry_of_an_update_is_swallowed_whole_or_kept_by_two_thirds():
+    units = np.linspace(-40, 40, 8001)[1:-1]  # of the last place, in which the parameter is a whole number
+    kept = np.divide(np.rint(units), units, out=np.ones_like(units), where=np.abs(units) > 1e-9)
+    kept = kept[np.abs(np.abs(units) % 1 - 0.5) > 1e-6]
+    assert set(np.unique(kept[kept < thresholds.HALF])) <= {0.0} and kept[kept > 0].min() > 2 / 3 - 1e-3
+
+
 FLAT, LOG = thresholds.flat(), np.log
 SIZES = ("relu weights too large", "relu weights too small", "one layer too large", "input too small")
 SOUND = ("relu he", "relu zero head", "residual 1/sqrt(L)")
 VARIED = {  # name: what stands in its place, kinds of faults, kinds of healthy networks
     "HARMFUL": ((4.0, 7.5), (*SIZES, "residual without 1/sqrt(L)"), SOUND),
     "DEVIATIONS": ((3.5, 6.0), (*SIZES, "dead ReLU"), SOUND),
-    "HALF": ((0.3, 0.7), (*SIZES, "residual without 1/sqrt(L)"), SOUND),
+    "HALF": ((0.3, 0.7), (*SIZES, "residual without 1/sqrt(L)", "bfloat16 update"), SOUND),
+    "unstable": ((7.0, 1e3), ("rate of descent", "rate of Adam"), ("gentle descent", "warm Adam")),
     "TIED": ((1.0, 1.9), ("cell weights too large", "GRU weights too large"), ("vanilla cell", "GRU")),
     "flat": ((0.01, 0.2), ("saturated tanh", "attention logits"), ("tanh lecun", "transformer post")),
     "radial": (
