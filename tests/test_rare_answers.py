@@ -33,7 +33,7 @@ SCALED = Partial(jnp.multiply, jnp.ones((2, 3)))
 PAIR = (jnp.ones((3, 2)), jnp.ones((4, 2)))
 REFUSED = {
     "an array without axes": (lambda: as_layers(np.ones(())), "expected a sequence of callables"),
-    "flags of other leaves": (lambda: as_layers([Stack(SCALED, (True, True))]), "tied has 2 entries, expected one for each"),
+    "flags of other leaves": (lambda: as_layers([Stack(SCALED, (True, True))]), "tied has 2 entries, expected one"),
     "a batch that is none": (
         lambda: layer_jacobians([lambda h: h[0] + h[1]], PAIR, batch_axis=0), "no common leading batch axis",
     ),
