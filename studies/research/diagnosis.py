@@ -149,7 +149,7 @@ def claims(config: Config, result: dict[str, np.ndarray]) -> list[Claim]:
 def plot(config: Config, result: dict[str, np.ndarray]):
     """Four of the gallery by layer, the score by kind of fault, and the alarms by kind of healthy network."""
     title = (
-        f"{result['right'].mean():.0%} of {len(result['right'])} broken networks told right, "
+        f"{int(result['right'].sum())} of {len(result['right'])} broken networks told right, "
         f"{int(result['alarm'].sum())} alarms at {len(result['alarm'])} healthy ones"
     )
     height = max(4.2, 0.19 * len(result["kinds"]) + 1)
