@@ -6,8 +6,9 @@ With ε = 2^-23, for a chain of L layers of width n whose log singular values sp
 
 where `moved` is what rounding the layers' entries to float32 moves a value at most. Beside that, 0.03 nats at width 64
 and a spread of 1000. Fitted to 6300 values of widths 2 to 64 and depths 10 to 1000; half of them are within 1/300 of
-it. Inside a trace triangular chains of 1000 layers break it. Here float64 on the same float32 factors is the truth: its
-own error is below 1e-9. The largest chains are judged by the truth that is stored for them.
+it. Inside a trace wide sparse chains and triangular ones of 1000 layers break it, within their bounds. Here float64 on
+the same float32 factors is the truth: its own error is below 1e-9. The largest chains are judged by the truth that is
+stored for them.
 """
 
 import numpy as np
@@ -82,6 +83,18 @@ def test_the_largest_stored_chains_keep_the_law(width, depth):
         excess = np.abs(values[finite] - truth[finite]) / limit
         over |= {name: excess.max()} if (excess > 1).any() else {}
     assert not over, over
+
+
+@pytest.mark.slow
+def test_wide_sparse_layers_keep_the_law():
+    """Where it did not hold: 0.59 nats at a spread of 140, before such chains went on in float64 on the host."""
+    factors = CASES["sparse"](64, 100, np.float32, 3)
+    exact = factors.astype(np.float64)
+    truth, values = log_singular_values(exact), np.asarray(log_singular_values(factors), np.float64)
+    rank = np.isfinite(truth).sum()
+    assert np.isneginf(values[rank:]).all()
+    limit = law(factors.shape, truth[:rank], most_moved(exact, truth[:rank], 3))
+    assert (np.abs(values[:rank] - truth[:rank]) <= limit).all()
 
 
 def test_the_law_is_no_looser_than_a_thousand_times_what_is_usual():

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradjax.products import exact, pattern, plan, spectrum, wide
-from gradjax.products.covariant import cluster_mean, complete
+from gradjax.products import exact, pattern, plan, probes, spectrum, wide
+from gradjax.products.covariant import change, cluster_mean, complete
 from gradjax.products.derivative import first_factors
-from gradjax.products.factors import Runs
+from gradjax.products.factors import Runs, check_factors
 from gradjax.products.wide import ZERO_EXPONENT, Wide
 
 FAR = 5000  # binary orders: no float goes there
@@ -229,6 +229,28 @@ def test_elimination_in_decimal_digits_is_a_factorization_with_certain_pivots():
     assert exact._eliminated(drowned, 40)[3].tolist() == [True, True]
 
 
+def test_an_eliminated_column_leaves_nothing_behind():
+    _, pivots, _, certain = exact._eliminated(np.array([[3.0, 0.0], [1.0, 0.0]]), 20)  # 1 - 3 (1/3) is 1e-20
+    assert list(pivots) == [3, 0] and certain.all()
+
+
+def test_what_costs_too_much_is_left_and_layers_without_zeros_are_not_blurred(monkeypatch):
+    chain = check_factors(np.array([[[8.0, 0.0, 4.0], [0.0, 8.0, -4.0], [2.0, 2.0, 2.0**-100]]]))
+    for dense in (np.ones((1, 3, 3)), -np.ones((1, 3, 3))):
+        assert exact._blurred(check_factors(dense), (1,)) == []
+    monkeypatch.setattr(exact, "SHORT_CHAIN", 0)
+    for affordable in (27, 26):  # it costs 3^3
+        monkeypatch.setattr(exact, "AFFORDABLE", affordable)
+        assert exact.stretches(chain, (1,)).beyond is (affordable < 27)
+
+
+def test_a_change_is_the_sum_over_factors_of_any_shape(x64):
+    w, z, tangent = numbers(1, 3, 2), numbers(1, 4, 2, seed=1), numbers(1, 3, 4, seed=2)
+    w, z, tangent = (jnp.asarray(array) for array in (w, z, tangent))
+    expected = np.einsum("mik,mij,mjk->k", w, tangent, z)
+    np.testing.assert_allclose(change([(w, z), (w, z)], [tangent, tangent]), 2 * expected, rtol=1e-12)
+
+
 def test_changes_of_values_that_coincide_are_shared(x64):
     values = jnp.array([3.0, 2.0, 2.0 - 1e-10, 2.0 - 2e-10, 1.0, -jnp.inf])
     changes = jnp.array([1.0, 2.0, 4.0, 6.0, 5.0, 9.0])
@@ -247,11 +269,11 @@ def test_runs_are_cut_after_a_depth():
 
 def test_probes_move_every_entry_by_up_to_four_rounding_units_and_the_first_none(x64):
     stack = jnp.asarray(np.random.default_rng(0).standard_normal((20, 8, 8)))
-    same, moved = (spectrum.jittered([plan.Segment(stack, 0, (20,))], jnp.int32(s))[0].stack for s in range(2))
+    same, moved = (probes.jittered([plan.Segment(stack, 0, (20,))], jnp.int32(s))[0].stack for s in range(2))
     np.testing.assert_array_equal(same, stack)
     units = np.abs(np.asarray(moved) / np.asarray(stack) - 1) / np.finfo(float).eps
     assert 3.5 < units.max() <= 4 + 1.5  # three roundings of half a unit beside it
-    one, other = (np.asarray(spectrum._noise((20, 8, 8), jnp.int32(s), jnp.float64)).ravel() for s in (1, 2))
+    one, other = (np.asarray(probes._noise((20, 8, 8), jnp.int32(s), jnp.float64)).ravel() for s in (1, 2))
     for noise in (one, other):
         assert -1 <= noise.min() < -0.99 < 0.99 < noise.max() <= 1
         assert abs(noise.mean()) < 4 / (3 * noise.size) ** 0.5

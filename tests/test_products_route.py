@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradjax.products import Runs, blocks, chain, pivoted, spectrum, wide
+from gradjax.products import Runs, blocks, chain, pivoted, probes, spectrum, wide
 from gradjax.products.jacobi import _descending_logs
 from gradjax.products.plan import Segment, make_segments
 
@@ -82,14 +82,26 @@ def test_logs_of_descending_values_descend_also_across_a_power_of_two(x64):
     assert (np.diff(_descending_logs(values)) == 0).all()
 
 
-def test_a_value_known_to_no_better_than_a_nat_is_lost_beside_a_lost_one(x64):
+def test_a_value_known_to_no_better_than_a_nat_is_doubted_beside_a_lost_one(x64):
     """The noise of many columns holds still by itself: in 64 float32 layers and their inverses it was off by 2.5."""
-    values = jnp.array([3.0, 2.0, 1.0, 0.0, -1.0], jnp.float32)
+    values = jnp.array([3.0, 2.0, 1.0, 0.0, -1.0, -2.0], jnp.float32)
     sound, noisy, lost = 1e-3, 0.11, 1.0  # what the runs beside it have moved a value, a twentieth of its bound
-    steps = {"alone": [noisy] * 5, "beside a lost one": [sound] * 2 + [noisy] * 2 + [lost]}
+    steps = {
+        "alone": [noisy] * 6,
+        "where the known ones reach": [sound, sound, sound, noisy, lost, noisy],
+        "past two lost ones": [sound, sound, lost, lost, noisy, noisy],
+        "with none beside it": [lost, noisy, lost, lost, lost, lost],
+        "far from lost ones": [sound, sound, sound, sound, sound, lost],
+    }
     given = {}
     for name, moved in steps.items():
         runs = jnp.stack([values + jnp.array(moved, jnp.float32), values - jnp.array(moved, jnp.float32)])
-        errors = spectrum._row(values, runs, jnp.int32(5), jnp.asarray(False), 5)[1]
-        given[name] = np.isfinite(errors).tolist()
-    assert given == {"alone": [True] * 5, "beside a lost one": [True] * 2 + [False] * 3}
+        given[name] = probes.bounded(values, runs, jnp.int32(6), jnp.asarray(False), 6)[1].round(1).tolist()
+    usual, largest, gone = pytest.approx(2.2), 5.0, np.inf
+    assert given == {
+        "alone": [usual] * 6,
+        "where the known ones reach": [0.0, usual, largest, largest, gone, largest],
+        "past two lost ones": [0.0, 0.0, gone, gone, gone, gone],
+        "with none beside it": [gone] * 6,
+        "far from lost ones": [0.0] * 5 + [gone],
+    }

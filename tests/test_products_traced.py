@@ -1,8 +1,8 @@
 """Inside a trace there is no host to ask: usual chains keep their bounds, and what the host alone can do is given up.
 
-Every stored case is put through one compiled program. A bound is never below the error; it is infinite for layers that
-mix scales in no order, which the host would eliminate in as many digits as it takes; -inf is certain only where it is
-true.
+Every stored case is put through one compiled program, also in the float32 of hardware that has no more. A bound is
+never below the error; it is infinite for layers that mix scales in no order, which the host would eliminate in as many
+digits as it takes; -inf is certain only where it is true.
 """
 
 import jax
@@ -16,33 +16,37 @@ from test_products_truth import CANCELLATIONS, LOST, looseness, stored
 from gradjax.products import exact, log_singular_values_with_error, prefix_log_singular_values
 from gradjax.products.scales import mixed, mixed_on_the_host
 
-SIZES = [(7, 10), pytest.param(16, 100, marks=pytest.mark.slow)]
+QUICK = (7, 10, "float64")
+SLOW = ((16, 100, "float64"), (7, 10, "float32"), (16, 100, "float32"))
+SIZES = [QUICK, *(pytest.param(*size, marks=pytest.mark.slow) for size in SLOW)]
 SQUARE = [name for name in CASES if name not in RECTANGULAR]
 
 
-def traced_case(name, width, depth, traced):
-    """Values, bounds, generic rank, truth and what rounding moves of one case, the first two from the program."""
-    _, rank, truth, moved = stored(name, "float64")[width, depth]
-    values, bounds = (np.asarray(a) for a in traced(jnp.asarray(CASES[name](width, depth))))
-    return values, bounds, rank, truth, moved
+def traced_case(name, size, dtype, traced):
+    """Factors, values, bounds, generic rank, truth and what rounding moves: values and bounds from the program."""
+    _, rank, truth, moved = stored(name, dtype)[size]
+    factors = CASES[name](*size, np.dtype(dtype))
+    values, bounds = traced(jnp.asarray(factors))
+    assert values.dtype == bounds.dtype == dtype
+    return factors, np.asarray(values, np.float64), np.asarray(bounds, np.float64), rank, truth, moved
 
 
-@pytest.mark.parametrize(("width", "depth"), SIZES)
-def test_inside_a_trace_no_bound_is_below_its_error(x64, width, depth):
+@pytest.mark.parametrize(("width", "depth", "dtype"), SIZES)
+def test_inside_a_trace_no_bound_is_below_its_error(x64, width, depth, dtype):
     traced, ratios = jax.jit(log_singular_values_with_error), []
     for name in SQUARE:
-        values, bounds, rank, truth, moved = traced_case(name, width, depth, traced)
+        factors, values, bounds, rank, truth, moved = traced_case(name, (width, depth), dtype, traced)
         given, certain = np.isfinite(bounds), bounds == 0
         assert np.isneginf(truth[certain]).all(), name
         assert np.isfinite(truth[given & ~certain]).all(), name
         judged = given & ~certain
         excess = np.abs(values[judged] - truth[judged]) - bounds[judged] - np.abs(truth[judged]) * 2.0**-53
         assert (excess <= 0).all(), (name, excess.max())
-        if mixed_on_the_host(CASES[name](width, depth)).any():
+        if mixed_on_the_host(factors).any():
             assert not judged.any(), name
         elif name not in ("graded_mirror", *CANCELLATIONS, "strictly_triangular", "monomial", "sparse"):
             assert given[(np.arange(width) < rank) & (moved < LOST)].all(), name
-        ratios.append(looseness(values, bounds, rank, truth, 2.0**-53))
+        ratios.append(looseness(values, bounds, rank, truth, float(np.finfo(dtype).eps) / 2))
     assert np.median(np.concatenate(ratios)) <= 1000
 
 

@@ -14,7 +14,7 @@ from gradjax.platforms import in_doubles
 from gradjax.products import doubled
 from gradjax.products.exact import replaced, stretches
 from gradjax.products.factors import Checked, Runs
-from gradjax.products.pattern import generic_ranks, keeps_zeros
+from gradjax.products.pattern import generic_ranks, joins_all, keeps_zeros
 from gradjax.products.plan import padded
 
 
@@ -42,26 +42,32 @@ def prepared(checked: Checked, depths: tuple[int, ...]) -> Prepared:
     """The chain as it will be multiplied: on the host (NumPy) where it came so or was changed there."""
     if checked.concrete is None:
         return Prepared(checked.runs, depths, None, twice=False, watched=True)
-    ranks, keeps = _pattern(checked, depths)
+    ranks, keeps, needs_double = _pattern(checked, depths)
     found = stretches(checked, depths)
     if found.stretches:
         runs, depths, ranks, given_up = replaced(checked, depths, ranks, found)
         return Prepared(padded(runs), depths, ranks, False, False, given_up)
-    if keeps and checked.concrete[0].dtype == np.float32:  # a double holds more than two of its digits, and is at hand
+    if needs_double:
         doubles = Runs(tuple(run.astype(np.float64) for run in checked.concrete))
         return Prepared(padded(doubles), depths, ranks, False, found.beyond)
     return Prepared(padded(checked.runs) if checked.numpy else checked.runs, depths, ranks, keeps, found.beyond)
 
 
-def _pattern(checked: Checked, depths: tuple[int, ...]) -> tuple[np.ndarray, bool]:
-    """The generic rank of every prefix, (..., depth), and whether zeros must be kept and can be."""
+def _pattern(checked: Checked, depths: tuple[int, ...]) -> tuple[np.ndarray, bool, bool]:
+    """The generic rank of every prefix, (..., depth), whether zeros must be kept and can be, and in a double.
+
+    A double holds more than two of a float32's digits, and is at hand; chains of layers that do not join all their live
+    units need them, also where no zero is left in the end: 100 sparse layers of width 64 lost 0.6 nats of 140 in one.
+    """
     assert checked.concrete is not None
-    batch = checked.concrete[0].shape[:-3]
+    batch, single = checked.concrete[0].shape[:-3], checked.concrete[0].dtype == np.float32
     nonzero = [(run != 0).reshape(-1, *run.shape[-3:]) for run in checked.concrete]
     if all(run.all() for run in nonzero):
         ranks = np.minimum(np.minimum.accumulate(checked.widths[:-1]), checked.widths[1:])
         ranks = np.minimum.accumulate(ranks).astype(np.int32)
-        return np.broadcast_to(ranks, (*batch, checked.depth)), False
+        return np.broadcast_to(ranks, (*batch, checked.depth)), False, False
     members = [[run[i] for run in nonzero] for i in range(math.prod(batch))]
     ranks = np.array([generic_ranks(runs) for runs in members], np.int32).reshape(*batch, checked.depth)
-    return ranks, any(keeps_zeros(runs, depths) for runs in members) and doubled.suits(checked.concrete)
+    if single:
+        return ranks, False, not all(joins_all(runs) for runs in members)
+    return ranks, any(keeps_zeros(runs, depths) for runs in members) and doubled.suits(checked.concrete), False

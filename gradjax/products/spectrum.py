@@ -15,20 +15,24 @@ from gradjax.products.factors import Checked, Runs, check_depths, check_factors,
 from gradjax.products.jacobi import log_values
 from gradjax.products.plan import Segment, make_segments, provable_ranks, zeros
 from gradjax.products.prepared import prepared
+from gradjax.products.probes import bounded, jittered, probes_for
 
-MOVED = 4.0  # the rounding units by which every entry is moved at most in the runs beside the reported one
-SAFETY = 20.0  # the bound over the root mean square of what those runs moved
 MARGIN = 0.1  # of the tolerance: what a block may lose is estimated, and later layers may enlarge it
 NARROW = 64  # below this rank the part is smaller: where few directions live on, later layers turn them into each other
 LEAST = 0.5  # of NARROW, to the fourth power a sixteenth: chains of sparse layers need that much
 USUAL = 800.0  # rounding units that a usual layer loses: the part for narrow chains is not taken below, at any depth
 COARSEST = 1e4  # rounding units that the tolerance may not go below: no block length reaches that
-LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
-DOUBTFUL = 1.0  # nor, beside a lost one, one that it may move by more than this: the noise of many columns holds still
 
 
 def log_singular_values(factors, *, tolerance: float = 1e-9):
     """All log singular values of factors[-1] … factors[1] factors[0], in descending order: ln sigma.
+
+    In float64 each finite one is within `tolerance` of the exact product's, or within 100 times what rounding the
+    entries moves it where that is more. In float32 the law is, with ε = 2^-23, depth L, width n and spread
+    s = ln σ_max − ln σ_min: |error in ln σ| ≤ 5 moved + ε (|ln σ| + L) + 4 n ε (s + 10), where `moved` is how far
+    rounding the entries moves any value: beside that, 0.03 nats at width 64 and a spread of 1000. Both are measured on
+    every stored hard case of widths 1 to 64 and depths 1 to 1000 (`tests/test_products_truth.py`), not proven; a value
+    that rounding loses is told only by `log_singular_values_with_error`.
 
     Args:
         factors: (..., depth, n, n), or a sequence of (n_l, n_{l-1}) matrices, the first applied first; or `Runs`.
@@ -117,15 +121,10 @@ def _rounded(values: np.ndarray, errors: np.ndarray, dtype) -> tuple[np.ndarray,
 def _measure(runs: Runs, ranks, *, depths, tolerance, probes, twice, watched) -> tuple[Array, Array]:
     """Values and bounds of every member of a batch, (..., len(depths), k)."""
     ranks = None if ranks is None else jnp.asarray(ranks, jnp.int32)
-    one = _differentiable(depths, tolerance, _probes(runs) if probes is None else probes, twice, watched)
+    one = _differentiable(depths, tolerance, probes_for(runs) if probes is None else probes, twice, watched)
     for _ in runs.arrays[0].shape[:-3]:
         one = jax.vmap(one, in_axes=(0, None if ranks is None else 0))
     return one(runs, ranks)
-
-
-def _probes(runs: Runs) -> int:
-    """How many runs beside the reported one: few values tell less about one another."""
-    return 3 if max(max(run.shape[-2:]) for run in runs.arrays) <= 32 else 2
 
 
 def _differentiable(depths, tolerance, probes, twice, watched):
@@ -170,7 +169,7 @@ def _member(segments: list[Segment], ranks: Array, plan: Plan, *, depths, probes
         runs_of, blurred = jax.tree.map(lambda leaf: leaf[None], values_of(segments, settled=settled))
     first = jnp.min(blurred)
     width = max(measured.shape[1] for measured in runs_of)
-    rows = [_row(m[0], m[1:], ranks[d - 1], first < d, width) for m, d in zip(runs_of, depths, strict=True)]
+    rows = [bounded(m[0], m[1:], ranks[d - 1], first < d, width) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
@@ -195,56 +194,3 @@ def _values(
     groups, blurred = graded_products(segments, ranks, plan, finite)
     settle = functools.partial(log_values, settled=max(settled, 4 * eps))
     return [row for group in groups for row in jax.lax.map(settle, group)], blurred
-
-
-def jittered(segments: list[Segment], seed: Array) -> list[Segment]:
-    """The segments with each entry moved by up to `MOVED` rounding units at random; seed 0 moves none.
-
-    Not by one unit up or down: two by two, half of all sign patterns are of rank one and would move no small value.
-    """
-
-    def move(segment: Segment) -> Segment:
-        stack = segment.stack
-        size = MOVED * float(jnp.finfo(stack.dtype).eps)
-        relative = jnp.where(seed == 0, 0.0, size) * _noise(stack.shape, seed, stack.dtype)
-        return segment._replace(stack=stack * (1 + relative))
-
-    return [move(segment) for segment in segments]
-
-
-def _noise(shape: tuple[int, ...], seed: Array, dtype) -> Array:
-    """Numbers spread over [−1, 1] in no pattern that the factors could share: a multiplicative hash of the position."""
-    bits = jnp.arange(math.prod(shape), dtype=jnp.uint32) + seed.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
-    for _ in range(3):
-        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
-    return ((bits >> 8).astype(jnp.int32).astype(dtype) * 2.0**-23 - 1.0).reshape(shape)
-
-
-def _row(values: Array, probes: Array, rank: Array, blurred: Array, width: int) -> tuple[Array, Array]:
-    """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost.
-
-    blurred: what no probe would show may be wrong, so that everything is lost that is not proven.
-    """
-    eps, lost = float(jnp.finfo(values.dtype).eps), LOST[values.dtype.name]
-    proven = jnp.arange(values.shape[0], dtype=jnp.int32) >= rank
-    vanished = jnp.isneginf(values) | jnp.any(jnp.isneginf(probes), axis=0)
-    distance = jnp.where(vanished[None, :], 0.0, probes - jnp.where(vanished, 0.0, values)[None, :])
-    moved = jnp.sqrt(jnp.sum(distance**2, axis=0) / max(probes.shape[0], 1))
-    known = ~proven & ~vanished & ~blurred & (SAFETY * moved < lost)
-    bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
-    gone = ~proven & ~known
-    bound = jnp.where((_neighbourhood(gone.astype(values.dtype), gone) > 0) & (bound > DOUBTFUL), jnp.inf, bound)
-    last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
-    lowest = jnp.where(jnp.isposinf(last), 0.0, last) + math.log(eps)
-    values = jnp.where(jnp.isneginf(values), lowest, values)  # not proven, so not claimed
-    errors = jnp.where(proven, 0.0, jnp.where(known & (bound < lost), bound, jnp.inf))
-    missing = (0, width - values.shape[0])  # no narrower layer let more values through
-    values = jnp.pad(jnp.where(proven, -jnp.inf, values), missing, constant_values=-jnp.inf)
-    return values, jnp.pad(errors, missing)
-
-
-def _neighbourhood(moved: Array, known: Array) -> Array:
-    """The largest of five neighbours: a few probes of one value may agree by luck, of all of them hardly."""
-    padded = jnp.pad(jnp.where(known, moved, 0.0), 2)
-    around = jnp.stack([padded[shift : shift + moved.shape[0]] for shift in range(5)])
-    return jnp.maximum(moved, jnp.max(around, axis=0))
