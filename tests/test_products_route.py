@@ -96,7 +96,7 @@ def test_a_value_known_to_no_better_than_a_nat_is_doubted_beside_a_lost_one(x64)
     given = {}
     for name, moved in steps.items():
         runs = jnp.stack([values + jnp.array(moved, jnp.float32), values - jnp.array(moved, jnp.float32)])
-        given[name] = probes.bounded(values, runs, jnp.int32(6), jnp.asarray(False), 6)[1].round(1).tolist()
+        given[name] = probes.bounded(values, runs, jnp.int32(6), jnp.asarray(False), 6, 1)[1].round(1).tolist()
     usual, largest, gone = pytest.approx(2.2), 5.0, np.inf
     assert given == {
         "alone": [usual] * 6,

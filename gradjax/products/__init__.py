@@ -22,7 +22,8 @@ tolerance is not taken below ten thousand rounding units (1e-3 nats); a value is
 the factors' entries does, and beside that by 4 n eps for each nat of spread, 0.03 nats at width 64 and 1000 nats;
 typically by a three-hundredth of that.
 
-Inside a trace there is no host to ask: triangular chains lose digits there (1.5e-7 at width 16 and depth 1000; in
+Outside a trace float32 chains whose layers do not join all their live units, sparse or triangular, go in float64.
+Inside one there is no host to ask: such chains lose digits there (triangular 1.5e-7 at width 16 and depth 1000; in
 float32 up to 3 nats), within their bounds. Eliminating a layer that mixes entries of 1e200, 1 and 1e-200 may lose a
 pivot that no jitter moves: from such a layer on every bound is infinite there, as it is on the host where exact digits
 would take minutes (they take 1 s for such a layer of width 64), where no number of digits makes a pivot certain, and

@@ -3,6 +3,7 @@
 Quick are blocks of several layers, or for chains with zeros to keep one layer at a time in doubled digits.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,8 @@ from gradjax.products.pivoted import Graded
 from gradjax.products.plan import Segment, leading_inputs
 
 ADVANCE = 0.25  # of what the whole chain may lose: at hand from the first layer on
+# shares of a layer that one step may take: later layers enlarge a large loss, in float32 to a nat where it was 1e-4
+AT_ONCE = {"float64": math.inf, "float32": 4.0}
 
 
 class Plan(NamedTuple):
@@ -128,6 +131,7 @@ def _try_step(state: State, orders: Orders, plan: Plan) -> State:
     after, loss = route.advance(state.product, orders.stack, state.layer, length, orders.rank[end - 1])
     spent = state.spent + loss**2  # what earlier layers did not use is left for a bad one
     accepted = spent <= plan.allowance**2 * (end.astype(loss.dtype) + ADVANCE * depth)
+    accepted &= loss <= AT_ONCE[loss.dtype.name] * plan.allowance
     return state._replace(
         layer=jnp.where(accepted, end, state.layer),
         length=blocks.next_length(length, loss, accepted, plan.allowance),

@@ -17,6 +17,7 @@ MOVED = 4.0  # the rounding units by which every entry is moved at most in the r
 SAFETY = 20.0  # the bound over the root mean square of what those runs moved
 LOST = {"float64": 1.0, "float32": 5.0}  # a value that rounding may move by more nats than this says nothing
 DOUBTFUL = 1.0  # beside a lost one, one that it may move by more than this is in doubt: noise may hold still by luck
+DRIFT = {"float64": 0.0, "float32": 1.0}  # rounding units a layer in which all runs err alike: a rounding has a bias
 
 
 def probes_for(runs: Runs) -> int:
@@ -47,7 +48,7 @@ def _noise(shape: tuple[int, ...], seed: Array, dtype) -> Array:
     return ((bits >> 8).astype(jnp.int32).astype(dtype) * 2.0**-23 - 1.0).reshape(shape)
 
 
-def bounded(values: Array, probes: Array, rank: Array, blurred: Array, width: int) -> tuple[Array, Array]:
+def bounded(values: Array, probes: Array, rank: Array, blurred: Array, width: int, depth: int) -> tuple[Array, Array]:
     """One row of the answer from the reported run and its probes: proven zeros, bounds, and what is lost.
 
     blurred: what no probe would show may be wrong, so that everything is lost that is not proven.
@@ -58,7 +59,7 @@ def bounded(values: Array, probes: Array, rank: Array, blurred: Array, width: in
     distance = jnp.where(vanished[None, :], 0.0, probes - jnp.where(vanished, 0.0, values)[None, :])
     moved = jnp.sqrt(jnp.sum(distance**2, axis=0) / max(probes.shape[0], 1))
     known = ~proven & ~vanished & ~blurred & (SAFETY * moved < lost)
-    bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + 2 * jnp.abs(values))
+    bound = SAFETY * _neighbourhood(moved, known) + eps * (10 + DRIFT[values.dtype.name] * depth + 2 * jnp.abs(values))
     bound = jnp.where(known & (bound > DOUBTFUL), _doubted(bound, known, ~proven & ~known, lost), bound)
     last = jnp.min(jnp.where(jnp.isneginf(values), jnp.inf, values))
     lowest = jnp.where(jnp.isposinf(last), 0.0, last) + math.log(eps)

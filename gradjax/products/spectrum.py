@@ -28,7 +28,7 @@ def log_singular_values(factors, *, tolerance: float = 1e-9):
     """All log singular values of factors[-1] … factors[1] factors[0], in descending order: ln sigma.
 
     In float64 each finite one is within `tolerance` of the exact product's, or within 100 times what rounding the
-    entries moves it where that is more. In float32 the law is, with ε = 2^-23, depth L, width n and spread
+    entries moves it where that is more. In float32, outside a trace, with ε = 2^-23, depth L, width n and spread
     s = ln σ_max − ln σ_min: |error in ln σ| ≤ 5 moved + ε (|ln σ| + L) + 4 n ε (s + 10), where `moved` is how far
     rounding the entries moves any value: beside that, 0.03 nats at width 64 and a spread of 1000. Both are measured on
     every stored hard case of widths 1 to 64 and depths 1 to 1000 (`tests/test_products_truth.py`), not proven; a value
@@ -169,7 +169,7 @@ def _member(segments: list[Segment], ranks: Array, plan: Plan, *, depths, probes
         runs_of, blurred = jax.tree.map(lambda leaf: leaf[None], values_of(segments, settled=settled))
     first = jnp.min(blurred)
     width = max(measured.shape[1] for measured in runs_of)
-    rows = [bounded(m[0], m[1:], ranks[d - 1], first < d, width) for m, d in zip(runs_of, depths, strict=True)]
+    rows = [bounded(m[0], m[1:], ranks[d - 1], first < d, width, d) for m, d in zip(runs_of, depths, strict=True)]
     values, errors = (jnp.stack(a) for a in zip(*rows, strict=True))
     return jnp.where(finite, values, jnp.nan), jnp.where(finite, errors, jnp.nan)
 
