@@ -30,9 +30,9 @@ def log_singular_values(factors, *, tolerance: float = 1e-9):
     In float64 each finite one is within `tolerance` of the exact product's, or within 100 times what rounding the
     entries moves it where that is more. In float32, outside a trace, with ε = 2^-23, depth L, width n and spread
     s = ln σ_max − ln σ_min: |error in ln σ| ≤ 5 moved + ε (|ln σ| + L) + 4 n ε (s + 10), where `moved` is how far
-    rounding the entries moves any value: beside that, 0.03 nats at width 64 and a spread of 1000. Both are measured on
-    every stored hard case of widths 1 to 64 and depths 1 to 1000 (`tests/test_products_truth.py`), not proven; a value
-    that rounding loses is told only by `log_singular_values_with_error`.
+    rounding the entries moves any value: beside that, 0.03 nats at width 64 and a spread of 1000. Both are measured, on
+    hard cases (`tests/test_products_truth.py`, `tests/test_products_float32.py`), not proven; that rounding loses a
+    value is told by `log_singular_values_with_error` alone.
 
     Args:
         factors: (..., depth, n, n), or a sequence of (n_l, n_{l-1}) matrices, the first applied first; or `Runs`.
