@@ -42,3 +42,13 @@ def test_both_ends_of_a_jacobian_of_10_gb():
         for end in (leading_log_singular_values, trailing_log_singular_values)
     ]
     np.testing.assert_allclose(jnp.stack(ends) / np.log(2.0), [[9.0, 6.0], [-6.0, -9.0]], rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_depth_10000_where_a_jvp_underflows(precision):
+    gains = jnp.array([0.5, 0.8, 0.7, 0.9, 0.6])
+    layers = [Stack(Partial(lambda w, h: w * (h - 1) + 1, jnp.tile(gains, (10_000, 1))))]
+    assert not jax.jvp(layers[0], (jnp.ones(5),), (jnp.ones(5),))[1].any()
+    values = leading_log_singular_values(layers, jnp.ones(5), K)
+    expected = 10_000 * np.log(np.array(gains[np.array([3, 1])], np.float64))
+    np.testing.assert_allclose(values, expected, rtol=10_000**0.5 * np.finfo(precision).eps)

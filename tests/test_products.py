@@ -81,6 +81,16 @@ def test_every_prefix_equals_its_own_product(factors):
         assert (bound > 0).all()
 
 
+def test_every_prefix_is_taken_in_one_pass():
+    def loops(depths):
+        program = jax.make_jaxpr(lambda matrices: prefix_log_singular_values(matrices, depths))
+        text = str(program(jax.ShapeDtypeStruct((DEPTH, 3, 3), float)))
+        return text.count("scan["), text.count("while[")
+
+    assert min(loops([DEPTH])) > 0
+    assert loops([DEPTH]) == loops(range(1, DEPTH + 1))
+
+
 def test_prefixes_of_changing_widths_end_in_nan():
     matrices = [gaussian(m, n) for n, m in ((4, 5), (5, 2), (2, 4))]
     values, errors = prefix_log_singular_values(matrices, [1, 2, 3])
