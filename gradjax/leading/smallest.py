@@ -56,7 +56,7 @@ def trailing_log_singular_values(
 
     >>> import jax.numpy as jnp
     >>> values = trailing_log_singular_values([lambda h: h * jnp.array([1.0, 8.0, 2.0])], jnp.ones(3), 2)
-    >>> print((values / jnp.log(2.0)).round(4))
+    >>> print((values / jnp.log(2.0)).round(4) + 0)
     [1. 0.]
     """
     formed = None if formed is None else flag("formed", formed)
