@@ -8,7 +8,13 @@ import mpmath
 import numpy as np
 import pytest
 
-from gradjax.products import exact, log_singular_values, log_singular_values_with_error, prefix_log_singular_values
+from gradjax.products import (
+    exact,
+    log_singular_values,
+    log_singular_values_with_error,
+    prefix_log_singular_values,
+    scales,
+)
 from gradjax.products.factors import check_factors
 
 
@@ -105,3 +111,17 @@ def test_layers_scaled_by_row_and_column_are_left_to_ordinary_digits():
         * 10.0 ** rng.integers(-99, 99, (5, 1, 6))
     )
     assert exact.stretches(check_factors(scaled), (5,)) == exact.Found([], cut=5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_span_of_a_layer_is_that_of_its_orders(dtype):
+    """Taken from the two ends, with zeros, an empty layer, NaN and infinity among the entries."""
+    rng = np.random.default_rng(0)
+    run = np.ldexp(rng.standard_normal((2, 6, 3, 4)), rng.integers(-40, 40, (2, 6, 3, 4))).astype(dtype)
+    run[0, 1], run[0, 2, 0], run[1, 3, 1, 1], run[1, 4, 2, 0], run[1, 5] = 0, 0, np.nan, np.inf, 1e-30
+    expected = [
+        np.ptp(np.log2(sizes[(sizes > 0) & (sizes < np.inf)])) if sizes.any() else -np.inf
+        for sizes in np.abs(run.astype(np.float64)).reshape(-1, 12)
+    ]
+    np.testing.assert_allclose(scales._spans(run).ravel(), expected, rtol=1e-14)
+    np.testing.assert_allclose(scales._spans(run[1, :3]), np.reshape(expected, (2, 6))[1, :3], rtol=1e-14)
