@@ -97,7 +97,7 @@ def stale(decay: float, steps: int) -> float:
     quantile at DEVIATIONS is taken by Wallace's formula (1959). The v̂ of this step holds g² too, with weight
     (1 - β) / (1 - β^t). inf at the first step, where v̂ = g².
 
-    It is 4.9 at β = 0.999 and 3.6 at 0.95 late in a run; spikes have been seen to follow 2.3 (Wortsman et al. 2023,
+    It is 5.0 at β = 0.999 and 3.6 at 0.95 late in a run; spikes have been seen to follow 2.3 (Wortsman et al. 2023,
     arXiv:2304.13013), which by itself is no rarer than one step in fifty.
     """
     if steps < 2:
