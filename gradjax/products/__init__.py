@@ -13,14 +13,14 @@ a maximum flow; inside one only what dead rows, dead columns and bottlenecks pro
 come with an infinite error. A member of a batch that is not finite is NaN, alone.
 
 Measured, not proven: the error bound. Beside the reported run two or three others have every entry moved by a few
-rounding units; the bound is twenty times what that moves a value and its neighbours, and infinite where the value is
-lost. On the tested cases it is two to a hundred times the true error in the median of a size. The error itself stays
-within `tolerance` where the blocks decide it: later layers enlarge what a block loses, more than tenfold in sparse
-chains, so that a block may lose no more than a tenth of its share, and a sixteenth of that where few directions live
-on; below that it is set by the conditioning of the factors. In float32 the
-tolerance is not taken below ten thousand rounding units (1e-3 nats); a value is off by at most five times what rounding
-the factors' entries does, and beside that by 4 n eps for each nat of spread, 0.03 nats at width 64 and 1000 nats;
-typically by a three-hundredth of that.
+rounding units (`probes`); the bound is twenty times what that moves a value and its neighbours, in float32 and one
+rounding unit a layer, and infinite where the value is lost. On the tested cases it is in float64 two to a hundred times
+the true error in the median of a size. The error itself stays within `tolerance` where the blocks decide it: later
+layers enlarge what a block loses, more than tenfold in sparse chains, so that a block may lose no more than a tenth of
+its share, and a sixteenth of that where few directions live on; below that it is set by the conditioning of the
+factors. In float32 the tolerance is not taken below ten thousand rounding units (1e-3 nats); a value is off by at most
+five times what rounding the factors' entries does, and beside that by 4 n eps for each nat of spread, 0.03 nats at
+width 64 and 1000 nats; typically by a three-hundredth of that.
 
 Outside a trace float32 chains whose layers do not join all their live units, sparse or triangular, go in float64.
 Inside one there is no host to ask: such chains lose digits there (triangular 1.5e-7 at width 16 and depth 1000; in
