@@ -69,8 +69,8 @@ def jacobian_spectrum(
         memory: bytes that the Jacobians may take, see `gradjax.jacobians.layer_jacobians`.
 
     Returns:
-        A `Spectrum`. Outside a trace the product of the Jacobians is taken in float64 where the device has it (the
-        Jacobians are those of the network's own dtype); inside one, in the network's dtype, at least float32.
+        A `Spectrum`. Outside a trace the product of the Jacobians is taken in float64, on the host where the device has
+        none (the Jacobians are those of the network's own dtype); inside one, in the network's dtype, at least float32.
 
     Raises:
         ValueError: see `gradjax.jacobians.layer_jacobians`; depths out of range.

@@ -50,6 +50,7 @@ def test_inside_a_trace_no_bound_is_below_its_error(x64, width, depth, dtype):
     assert np.median(np.concatenate(ratios)) <= 1000
 
 
+@pytest.mark.slow
 def test_a_layer_that_mixes_scales_is_given_up_from_its_depth_on(x64):
     chain = [2 * np.eye(3), np.diag([3.0, 1.0, 5.0]), drowning(2.0**-100), np.eye(3)]
     depths = (1, 2, 3, 4)

@@ -23,6 +23,7 @@ def trailing(matrices, formed=True):
     return trailing_log_singular_values(linear(matrices), jnp.zeros(WIDTH, matrices.dtype), 2, formed=formed)
 
 
+@pytest.mark.slow
 @BOTH_ROUTES
 def test_orthogonal_layers_times_scales_have_one_value(x64, formed):
     """The flattest spectrum there is, and scales whose product no float holds: ln σ_i = Σ ln c_l for all i."""

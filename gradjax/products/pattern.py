@@ -40,11 +40,6 @@ def keeps_zeros(runs: Sequence[np.ndarray], depths: Sequence[int]) -> bool:
     return False
 
 
-def joins_all(runs: Sequence[np.ndarray]) -> bool:
-    """Whether every layer joins all its live inputs to all its live outputs, as dense and as masked layers do."""
-    return _ranks_of_complete_blocks(runs) is not None
-
-
 def _ranks_of_complete_blocks(runs: Sequence[np.ndarray]) -> list[int] | None:
     """The closed form where every layer joins all its live rows to all its live columns; None where one does not."""
     live, before = [], None

@@ -27,12 +27,13 @@ COARSEST = 1e4  # rounding units that the tolerance may not go below: no block l
 def log_singular_values(factors, *, tolerance: float = 1e-9):
     """All log singular values of factors[-1] … factors[1] factors[0], in descending order: ln sigma.
 
-    In float64 each finite one is within `tolerance` of the exact product's, or within 100 times what rounding the
-    entries moves it where that is more. In float32, outside a trace, with ε = 2^-23, depth L, width n and spread
+    Each finite one is within `tolerance` of the exact product's, or within 100 times what rounding the entries to
+    float64 moves it where that is more. Float32 factors are measured in float64, and the answer is rounded. Inside a
+    trace there is no other precision to go to; in float32, with ε = 2^-23, depth L, width n and spread
     s = ln σ_max − ln σ_min: |error in ln σ| ≤ 5 moved + ε (|ln σ| + L) + 4 n ε (s + 10), where `moved` is how far
-    rounding the entries moves any value: beside that, 0.03 nats at width 64 and a spread of 1000. Both are measured, on
-    hard cases (`tests/test_products_truth.py`, `tests/test_products_float32.py`), not proven; that rounding loses a
-    value is told by `log_singular_values_with_error` alone.
+    rounding the entries moves any value. All this is measured, on hard cases (`tests/test_products_truth.py`,
+    `tests/test_products_float32.py`), not proven; that rounding loses a value is told by
+    `log_singular_values_with_error` alone.
 
     Args:
         factors: (..., depth, n, n), or a sequence of (n_l, n_{l-1}) matrices, the first applied first; or `Runs`.
@@ -100,7 +101,7 @@ def _prefixes(
 def _measured(checked: Checked, depths: tuple[int, ...], tolerance: float, probes: int | None) -> tuple[Any, Any]:
     """Both arrays for ascending depths, in the caller's precision."""
     chain, dtype = prepared(checked, depths), checked.runs.arrays[0].dtype
-    tolerance = max(tolerance, COARSEST * float(np.finfo(dtype).eps))
+    tolerance = max(tolerance, COARSEST * float(np.finfo(chain.dtype).eps))
     with chain.precision():
         modes = {"twice": chain.twice, "watched": chain.watched and probes != 0, "depths": chain.depths}
         values, errors = _measure(chain.runs, chain.ranks, tolerance=tolerance, probes=probes, **modes)
