@@ -52,6 +52,11 @@ def _real_vector(tree) -> tuple[Array, Callable]:
     return jnp.concatenate([jnp.real(flat), jnp.imag(flat)]), lambda v: unravel(jax.lax.complex(*jnp.split(v, 2)))
 
 
+def nan_where(out: Array, derivatives: Array) -> Array:
+    """Derivatives of `out` by rows, NaN in those whose output is: to JAX the slope of a ReLU at a NaN is 0."""
+    return jnp.where(jnp.isnan(out).reshape(out.shape + (1,) * (derivatives.ndim - out.ndim)), jnp.nan, derivatives)
+
+
 def has_forward_mode(function: Callable[[Array], Array], h: Array) -> bool:
     """Whether jvp can go through: a `jax.custom_vjp` anywhere inside forbids it."""
     try:  # a vmap on top, for jvp alone only leaves a mark that fails later
@@ -75,13 +80,15 @@ def linearize(layer: Callable, h) -> Linearization:
     out, pullback = jax.vjp(function, flat)
 
     def vjp(u):
-        return pullback(u.astype(out.dtype))[0].astype(u.dtype)
+        broken = jnp.any(jnp.isnan(out) & (u != 0))
+        return jnp.where(broken, jnp.nan, pullback(u.astype(out.dtype))[0].astype(u.dtype))
 
     def jvp(v):
-        return jax.jvp(function, (flat,), (v.astype(flat.dtype),))[1].astype(v.dtype)
+        return nan_where(out, jax.jvp(function, (flat,), (v.astype(flat.dtype),))[1].astype(v.dtype))
 
     def transposed(v):
-        return jax.linear_transpose(lambda u: pullback(u)[0], out)(v.astype(flat.dtype))[0].astype(v.dtype)
+        moved = jax.linear_transpose(lambda u: pullback(u)[0], out)(v.astype(flat.dtype))[0]
+        return nan_where(out, moved.astype(v.dtype))
 
     return Linearization(flat, jvp if has_forward_mode(function, flat) else transposed, vjp)
 

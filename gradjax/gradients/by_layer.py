@@ -138,7 +138,9 @@ def _gradients(loss, entries, x):
         return loss(forward([_at(entry, p) for entry, p in zip(entries, parameters, strict=True)], x))
 
     with jax.default_matmul_precision(HIGHEST):
-        return jax.value_and_grad(objective)([layer_of(entry).parameters for entry in entries])
+        value, gradients = jax.value_and_grad(objective)([layer_of(entry).parameters for entry in entries])
+    # in a trace a NaN loss goes on to here, and to JAX a ReLU's slope at a NaN is 0
+    return value, jax.tree.map(lambda leaf: jnp.where(jnp.isnan(value), jnp.nan, leaf), gradients)
 
 
 def _at(entry, parameters):

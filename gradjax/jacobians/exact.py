@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from gradjax import arguments
 from gradjax.chain import admit, as_layer, fold, layer_of
 from gradjax.chain.forward import forward, is_differentiable, over_examples
-from gradjax.chain.linearization import flattened, has_forward_mode
+from gradjax.chain.linearization import flattened, has_forward_mode, nan_where
 from gradjax.chain.verdict import raise_at_first, raise_if, raise_where_forward_breaks
 from gradjax.jacobians.plan import AT_WORK, MEMORY, JacobianSize, at_work, check_memory, size_of, sizes_of
 from gradjax.numerics import HIGHEST, all_finite
@@ -93,6 +93,8 @@ def input_output_jacobian(
 def jacobian(layer: Callable, h, work: int = AT_WORK) -> Array:
     """One layer's Jacobian at h, (outputs, inputs), both flattened: forward mode unless reverse is cheaper.
 
+    The row of an output that is NaN is NaN.
+
     Args:
         layer: a callable pytree.
         h: its activation.
@@ -106,7 +108,9 @@ def jacobian(layer: Callable, h, work: int = AT_WORK) -> Array:
         raise ValueError(f"h is {arguments.said(h)}, expected no empty axis")
     size = size_of(layer, h, False, 1, work)
     if size.chunk == min(size.inputs, size.outputs):
-        return (jax.jacfwd if _goes_forward(function, flat, size) else jax.jacrev)(function)(flat)
+        derivative = jax.jacfwd if _goes_forward(function, flat, size) else jax.jacrev
+        lines, out = derivative(lambda h: 2 * (function(h),), has_aux=True)(flat)
+        return nan_where(out, lines)
     forward, lines = lines_of(function, flat, size, lambda line: line)
     return lines.T if forward else lines
 
@@ -115,13 +119,16 @@ def lines_of(function: Callable, flat, size: JacobianSize, reduce: Callable) -> 
     """reduce(line) of every column of the Jacobian, or of every row, in chunks; and whether they are columns."""
     forward = _goes_forward(function, flat, size)
     if forward:
-        count, push = size.inputs, jax.linearize(function, flat)[1]
-        unit = jnp.zeros_like(flat)
+        out, push = jax.linearize(function, flat)
+        count, unit = size.inputs, jnp.zeros_like(flat)
     else:
         out, pull = jax.vjp(function, flat)
         count, unit, push = size.outputs, jnp.zeros_like(out), lambda u: pull(u)[0]
-    lines = jax.lax.map(lambda i: reduce(push(unit.at[i].set(1))), jnp.arange(count), batch_size=size.chunk)
-    return forward, lines
+
+    def line(i):
+        return reduce(nan_where(out if forward else out[i], push(unit.at[i].set(1))))
+
+    return forward, jax.lax.map(line, jnp.arange(count), batch_size=size.chunk)
 
 
 def _goes_forward(function, flat, size: JacobianSize) -> bool:

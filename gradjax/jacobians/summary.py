@@ -111,14 +111,21 @@ def _summary(entries, x, key, limit: int, steps: int, probes: int, work: int) ->
 
 
 def layer_summary(layer, h, key, limit: int, steps: int, probes: int, work: int) -> SingularValueSummary:
-    """Of one layer at one activation, in a trace; NaN in gives NaN (see `singular_value_summary`)."""
+    """Of one layer at one activation, in a trace; NaN in gives NaN (see `singular_value_summary`).
+
+    It would not by itself: the slope of a ReLU at a NaN is 0 to JAX, and its singular values nothing but zeros.
+    """
     function, flat = flattened(layer, h)
     out = jax.eval_shape(function, flat)
     if out.size * flat.size <= limit:
-        return _from_values(jacobian(layer, h, work))
-    starts = jax.random.normal(key, (probes, min(out.size, flat.size)), norm_dtype(flat))
-    unit = max(float(jnp.finfo(dtype).eps) for dtype in (flat.dtype, out.dtype))
-    return _from_nodes(_nodes(layer, h, starts, steps), starts.shape[1], unit)
+        found = _from_values(jacobian(layer, h, work))
+    else:
+        starts = jax.random.normal(key, (probes, min(out.size, flat.size)), norm_dtype(flat))
+        unit = max(float(jnp.finfo(dtype).eps) for dtype in (flat.dtype, out.dtype))
+        found = _from_nodes(_nodes(layer, h, starts, steps), starts.shape[1], unit)
+    broken = jnp.any(jnp.isnan(flat))
+    marks = (*(jnp.nan,) * 3, *(jnp.inf,) * 3, found.estimated)
+    return SingularValueSummary(*(jnp.where(broken, mark, value) for mark, value in zip(marks, found, strict=True)))
 
 
 def _from_values(matrix: Array) -> SingularValueSummary:

@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 
 from gradjax import initializers
 from gradjax.arguments import flag, floating, numeric, real, said
+from gradjax.layers.broken import in_causal_order
 from gradjax.layers.normalization import rms_norm
 from gradjax.numerics import as_key
 from gradjax.room import axis
@@ -34,10 +35,8 @@ class Attention:
     causal: bool
 
     def __call__(self, parameters: dict, h: Array) -> Array:
-        if not self.causal:
-            return self._mixed(parameters, h)
-        finite = jnp.isfinite(h).all(-1, keepdims=True)
-        return _from_the_first_broken(h, self._mixed(parameters, jnp.where(finite, h, 0)))
+        mixed = Partial(self._mixed, parameters)
+        return in_causal_order(mixed, h) if self.causal else mixed(h)
 
     def _mixed(self, parameters: dict, h: Array) -> Array:
         weights = jax.nn.softmax(self.logits(parameters, h), axis=-1)
@@ -59,16 +58,6 @@ class Attention:
         return z.reshape(len(z), self.heads, -1)
 
 
-def _from_the_first_broken(h: Array, y: Array) -> Array:
-    """y, the outcome of the finite tokens of h, with NaN from the first token on that is not finite.
-
-    A causal weight of 0 times a NaN is a NaN: it would reach the tokens that may not look at it. Factor and summand,
-    for they mark the derivatives too: of the tokens behind it, and by the token itself.
-    """
-    mark = jnp.where(jnp.isfinite(h).all(-1, keepdims=True), 0, jnp.nan).astype(h.dtype) + jnp.zeros_like(h)
-    return y * (1 + jnp.cumsum(mark, axis=0)) + jnp.cumsum(mark * h, axis=0)
-
-
 def attention(
     key: Array,
     width: int,
@@ -88,7 +77,9 @@ def attention(
         heads: a divisor of the width.
         kernel_init: of the four kernels (query, key, value, out), by name or `(key, shape, dtype) -> Array`.
         dtype: of the parameters.
-        causal: token i sees the tokens up to i alone.
+        causal: token i sees the tokens up to i alone; a token that is not finite makes NaN of itself and of those
+            behind it, values and derivatives, and changes nothing of those before it: where no loss looks at the
+            marked ones (cotangent 0), the gradients, those of the parameters too, are those without them.
         qk_norm: RMS-norm of every query and key, which bounds the logits by √d times two learnt gains.
         value_gain: multiplies the kernels of value and out at the start (DeepNorm's β).
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.tree_util import Partial
 
 from gradjax import tables
 from gradjax.arguments import choice, real, whole
 from gradjax.layers.attention import attention
+from gradjax.layers.broken import in_causal_order
 from gradjax.layers.composition import compose
 from gradjax.layers.feed_forward import feed_forward
 from gradjax.layers.normalization import layer_norm, rms_norm
@@ -73,7 +75,7 @@ def transformer_block(
         kernel_init: of all kernels, by name or `(key, shape, dtype) -> Array`.
         dtype: of the parameters.
         depth: N, the number of blocks that the network will have; only 'deep' asks for it.
-        causal, qk_norm: see `attention`.
+        causal, qk_norm: see `attention`; what is said there of a token that is not finite holds for the block.
         hidden: see `feed_forward`.
         normalization: 'layer_norm' or 'rms_norm', or a callable `(size, *, dtype) -> layer`.
         branch_scale: a of h + a F, see `residual`; 1/√depth keeps attention from making the tokens alike.
@@ -103,4 +105,4 @@ def transformer_block(
         one = normalize(width, dtype=dtype)
         around = residual([one, branch] if before else branch, branch_scale, carry=carry(depth))
         parts += [around] if before else [around, one]
-    return compose(parts)
+    return Partial(in_causal_order, compose(parts)) if causal else compose(parts)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.tree_util import Partial
 
 from gradjax import tables
 from gradjax.arguments import SQUARABLE, choice, floating, real
 from gradjax.chain import Stack
 from gradjax.layers import compose, dense, transformer_block
+from gradjax.layers.broken import token_by_token
 from gradjax.layers.transformer import ARRANGEMENTS, NORMALIZATIONS
 from gradjax.networks.embedding import embedding
 from gradjax.numerics import as_key
@@ -45,7 +47,8 @@ def transformer(
         tokens: the length of the sequence.
         norm: 'pre' (Pre-LN), 'post' (Post-LN) or 'deep' (DeepNorm).
         mlp: 'gelu', 'relu' or 'swiglu'.
-        causal: token i sees the tokens up to i alone.
+        causal: token i sees the tokens up to i alone, and one that is not finite changes nothing of those before it, no
+            gradient either: see `gradjax.layers.attention`.
         qk_norm: RMS-norm of every query and key.
         vocabulary: with it the input is (tokens,) integers below it; without it vectors, (tokens, width).
         outputs: of the readout of every token; None for `vocabulary`, or for no kernel behind the last block.
@@ -82,4 +85,7 @@ def transformer(
     ending = [tables.resolve(NORMALIZATIONS, normalization, "normalization")(width, dtype=dtype)] * (norm == "pre")
     ending += [dense(last, width, outputs, kernel_init=kernel_init, dtype=dtype)] if outputs else []
     start = embedding(first, tokens, width, vocabulary, embedding_std, dtype)
-    return [start, Stack(jax.vmap(one)(jnp.stack(keys))), *([compose(ending)] if ending else [])]
+    blocks = Stack(jax.vmap(one)(jnp.stack(keys)))
+    if not ending:
+        return [start, blocks]
+    return [start, blocks, Partial(token_by_token, compose(ending)) if causal else compose(ending)]
