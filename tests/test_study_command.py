@@ -278,6 +278,37 @@ def test_an_interrupt_keeps_what_is_finished(root, capsys):
     assert made(root / "figures" / "quick") == [*(f"coin.{suffix}" for suffix in SUFFIXES), "index.html"]
 
 
+@pytest.mark.parametrize("where", ["everything", "late.png"])
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(root, capsys, monkeypatch, where):
+    assert run(root) == 0
+    write_study(root, "late", "research")
+    before = {path: path.read_bytes() for path in (root / "figures" / "quick").iterdir() if path.suffix != ".html"}
+    true = os.replace
+
+    def full(source, target):
+        if where in ("everything", Path(target).name):
+            raise OSError(28, "No space left on device")
+        true(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    capsys.readouterr()
+    assert run(root) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "cannot be written (No space left on device)" in said and "--out" in said
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not [path for path in (root / "figures" / "quick").iterdir() if path.suffix == ".tmp"]
+    monkeypatch.undo()
+    assert run(root) == 0  # the same command does the rest
+
+
+@pytest.mark.parametrize("words", [(), ("--no-x64",)])
+def test_every_figure_states_its_precision_and_device(root, monkeypatch, words):
+    stamped = []
+    monkeypatch.setattr("gradjax.study.plotting.stamp", lambda figure, words: stamped.append(words))
+    assert run(root, "coin", *words) == 0
+    assert stamped and all(("float32" if words else "float64") in said and "cpu" in said.lower() for said in stamped)
+
+
 def test_resume_keeps_the_very_same_run_only(root, capsys, monkeypatch):
     def again(*words):
         capsys.readouterr()

@@ -185,3 +185,30 @@ def test_nothing_outside_out_is_written_or_changed(tmp_path, monkeypatch):
     assert len(opened) > 10 and not [path for path in opened if out not in path.parents]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "out", "studies"]
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "{root}/escaped", "..", "coin/../../escaped"])
+def test_a_record_that_names_files_elsewhere_reaches_none(root, name):
+    """Neither what it is called nor what it lists leads out of the folder, to write there or to remove something."""
+    name, folder = name.format(root=root), root / "figures" / "quick"
+    guarded = root / "escaped.npz"
+    guarded.write_bytes(b"mine")
+
+    def outside():
+        return {
+            p: p.read_bytes() for p in root.rglob("*") if p.is_file() and folder not in p.parents and p.suffix != ".pyc"
+        }
+
+    before = outside()
+
+    def elsewhere(record):
+        record["name"], record["files"] = (
+            name,
+            {**record["files"], name: "0" * 64, f"{name}.npz": outputs.sha256(b"mine")},
+        )
+        record["config"]["seed"] = 3  # so that it is computed again
+
+    crafted(root, elsewhere)
+    for words in (("--replot",), (), ("--resume",)):
+        assert run(root, *words) in (0, 1)
+        assert outside() == before

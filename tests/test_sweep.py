@@ -365,5 +365,13 @@ def test_progress_is_said_at_a_terminal_often_and_in_a_log_once_a_minute(monkeyp
     assert Progress(10**6, 0, False).sentence(3.0) == "sweep: 0 of 1000000 cells, 833 h 20 min left"
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_progress_is_process_0_s_alone(monkeypatch, capsys, first):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("gradjax.sweep.engine.is_writer", lambda: first)
+    package.sweep(lambda key, x: x, {"x": [1, 2]}, seed=0)
+    assert bool(capsys.readouterr().err) == first  # at a terminal a line, or the end of one
+
+
 def test_the_package_names_what_it_has():
     assert issubclass(package.LostPeer, SweepError)

@@ -32,6 +32,7 @@ def test_eight_devices_give_the_bytes_of_one(alone, tmp_path):
     assert files(tmp_path) == files(alone[0])
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one_and_resume_each_other(alone, tmp_path):
     """Three devices a process: blocks do not come out even. Only process 0 writes, and it alone knows what is there."""
 

@@ -3,9 +3,24 @@
 import os
 from pathlib import Path
 
+from gradjax import files
 from gradjax.files import sha256 as sha256
-from gradjax.files import write_whole as write_whole
-from gradjax.study.usage import UsageError
+from gradjax.study.usage import UnwrittenError, UsageError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        UnwrittenError: with the system's reason, in one sentence; the old file is then untouched.
+    """
+    try:
+        files.write_whole(path, content)
+    except OSError as error:
+        raise UnwrittenError(
+            f"{path} cannot be written ({error.strerror or error}): make room there or give another --out; what is "
+            "finished is whole and stays, and the same command does the rest"
+        ) from error
 
 
 def writable_folder(path: Path) -> Path:

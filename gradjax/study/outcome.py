@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from gradjax.study.claims import Claim
 from gradjax.study.contract import Study
-from gradjax.study.usage import RecordError
+from gradjax.study.usage import RecordError, UnwrittenError
 
 
 class Verdict(NamedTuple):
@@ -50,8 +50,8 @@ class Outcome:
     def failed(cls, study: Study, error: BaseException) -> "Outcome":
         """The outcome of a study that raised."""
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
-        # a record's trouble is no defect in code: its sentence is enough
-        trace = "" if isinstance(error, RecordError) else "".join(traceback.format_exception(error))
+        # a record's or a disk's trouble is no defect in code: its sentence is enough
+        trace = "" if isinstance(error, (RecordError, UnwrittenError)) else "".join(traceback.format_exception(error))
         return cls(study, error=" ".join(said), trace=trace)
 
     def report(self, seconds: float, say: Callable[..., None]) -> None:

@@ -21,7 +21,7 @@ from gradjax.study.outcome import Outcome
 from gradjax.study.page import build_page
 from gradjax.study.progressbar import quiet
 from gradjax.study.records import read_record
-from gradjax.study.usage import RecordError, UsageError, require_extras
+from gradjax.study.usage import RecordError, UnwrittenError, UsageError, require_extras
 from gradjax.sweep.trouble import LostPeer
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def main(path: str | Path, argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except UnwrittenError as error:  # no study after it could leave anything
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted: what is finished is whole and stays; the same command does the rest.", file=sys.stderr)
         return 130

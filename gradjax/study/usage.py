@@ -14,6 +14,10 @@ class RecordError(ValueError):
     """A record, or what stands beside it, is missing or is not what its run wrote; its message says all."""
 
 
+class UnwrittenError(OSError):
+    """A file could not be written, by a full disk say; its message names it and the way out."""
+
+
 def require_extras() -> None:
     """Says which packages of the ``studies`` extra are missing, before anything else fails on them.
 
