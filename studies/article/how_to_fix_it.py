@@ -71,7 +71,6 @@ arXiv:1409.5185, auxiliary losses.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -192,7 +191,6 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         digits(seed=config.seed, dtype=jnp.float32),
         jax.random.split(jax.random.key(config.seed), config.seeds),
     )
-    settings = dataclasses.replace(config, plant="", seed=0)  # what the one program depends on
     idle, blocks = config.plant == "idle", list(BLOCKS)
     chosen = jnp.array([blocks.index(name) if name in BLOCKS and not idle else 0 for name in CHANGES])
     rows = [
@@ -200,10 +198,17 @@ def compute(config: Config) -> dict[str, np.ndarray]:
         for fields, *_ in CHANGES.values()
     ]
     columns = jax.tree.map(
-        lambda *leaves: np.array(leaves).reshape(len(rows), -1), *(row for pair in rows for row in pair)
+        lambda *leaves: _as_number(np.array(leaves).reshape(len(rows), -1)), *(row for pair in rows for row in pair)
     )
-    result = _train_all(settings, chosen, jax.tree.map(_as_number, columns), keys, data)
-    return jax.device_get(result) | _costs(config)
+
+    def cell(_, kind, network):
+        """One change after the other to one network: side by side each would compute all of `BLOCKS`."""
+        changes = chosen, jax.tree.map(lambda column: column[:, kind], columns)
+        return jax.lax.map(lambda change: _trained(config, change, keys[network], data), changes)
+
+    grid = {"kind": range(len(FAILING)), "network": range(config.seeds)}
+    found = gradjax.study.sweep(cell, grid, seed=config.seed, compiler_options=COMPILER)
+    return {name: np.moveaxis(values, 2, 0) for name, values in found.items()} | _costs(config)
 
 
 def _row(config: Config, kind: str, fields: dict) -> Row:
@@ -216,37 +221,24 @@ def _as_number(column: np.ndarray):
     return jnp.asarray(column, jnp.int32 if column.dtype.kind == "i" else jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER)
-def _train_all(config: Config, blocks, rows: Row, keys, data):
-    """One change after the other, for both networks and all seeds at once."""
-    known = (data.train_x, data.train_y)
-
-    def one(block, row, key):
-        keys = jax.random.split(key, 4)
-        weights = (
-            row.std * jax.random.normal(keys[0], (config.depth, UNITS, UNITS), data.train_x.dtype) / math.sqrt(UNITS)
-        )
-        optimizer = optax.chain(
-            clip_by_global_norm(row.clip), optax.add_decayed_weights(row.decay), optax.sgd(row.rate)
-        )
-        loss, build = Partial(_loss, row), Partial(_network, keys, block, row)
-        settings = {"steps": config.steps, "batch_size": BATCH, "key": keys[3]}
-        run = train(build(weights), loss, optimizer, known, **settings)
-        first = jax.grad(lambda w: loss(predict(build(w), data.train_x[:BATCH]), data.train_y[:BATCH]))(weights)
-        norms = jax.vmap(log_norm)(first) / math.log(10)
-        unseen = predict(run.layers, data.test_x)[:, -1]
-        return {
-            "loss": run.trace.loss,
-            "final_loss": cross_entropy(unseen, data.test_y),
-            "accuracy": accuracy(unseen, data.test_y),
-            "gradients": jnp.stack([norms[0], norms[row.depth - 1]]),
-        }
-
-    def both(change):
-        block, row = change
-        return jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None))(block, row, keys)
-
-    return jax.lax.map(both, (blocks, rows))
+def _trained(config: Config, change, key, data) -> dict:
+    """One training of one network with one change, `(block, row)`."""
+    block, row = change
+    keys, known = jax.random.split(key, 4), (data.train_x, data.train_y)
+    weights = row.std * jax.random.normal(keys[0], (config.depth, UNITS, UNITS), data.train_x.dtype) / math.sqrt(UNITS)
+    optimizer = optax.chain(clip_by_global_norm(row.clip), optax.add_decayed_weights(row.decay), optax.sgd(row.rate))
+    loss, build = Partial(_loss, row), Partial(_network, keys, block, row)
+    settings = {"steps": config.steps, "batch_size": BATCH, "key": keys[3]}
+    run = train(build(weights), loss, optimizer, known, **settings)
+    first = jax.grad(lambda w: loss(predict(build(w), data.train_x[:BATCH]), data.train_y[:BATCH]))(weights)
+    norms = jax.vmap(log_norm)(first) / math.log(10)
+    unseen = predict(run.layers, data.test_x)[:, -1]
+    return {
+        "loss": run.trace.loss,
+        "final_loss": cross_entropy(unseen, data.test_y),
+        "accuracy": accuracy(unseen, data.test_y),
+        "gradients": jnp.stack([norms[0], norms[row.depth - 1]]),
+    }
 
 
 def _network(keys, block, row: Row, weights) -> list:

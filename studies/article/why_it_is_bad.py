@@ -73,8 +73,8 @@ arXiv:1211.5063; formats: IEEE 754 (2019) and Kalamkar et al. (2019), arXiv:1905
 """
 
 import dataclasses
-import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -145,8 +145,16 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     bends = jnp.array([0 if name == "sigmoid" else 1 for name, _ in kinds])
     stds = jnp.array([std for _, std in kinds], jnp.float32)
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    settings = dataclasses.replace(config, plant="", seed=0)  # what the one program depends on
-    result, states = _train_all(settings, bends, stds, keys, (data.train_x, data.train_y))
+    data = data.train_x, data.train_y
+
+    def cell(_, kind, network):
+        """All depths of one network: each is the first layers of the deepest."""
+        kept = jnp.tril(jnp.ones((config.depths, config.depths), bool))
+        return jax.vmap(lambda kept: _trained(config, bends[kind], stds[kind], kept, keys[network], data))(kept)
+
+    grid = {"kind": range(len(kinds)), "network": range(config.seeds)}
+    found = gradjax.study.sweep(cell, grid, seed=config.seed, compiler_options=COMPILER)
+    result, states = jax.tree.map(lambda leaf: np.moveaxis(leaf, 2, 1), found)
     ratios = []
     for kind in range(len(KINDS)):
         one = jax.tree.map(lambda leaf, kind=kind: leaf[kind, -1, 0], states)  # the deepest, the first seed
@@ -158,35 +166,27 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     return result | _formats(2.0 if config.plant == "other_weights" else 1.0)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER)
-def _train_all(config: Config, bends, stds, keys, data):
-    """One program for all kinds, depths and seeds: a network of depth L is the first L layers of the deepest."""
-    deepest = config.depths
-    kept = jnp.tril(jnp.ones((deepest, deepest), bool))
+def _trained(config: Config, bend, std, kept, key, data) -> tuple[dict, Any]:
+    """One training, of those layers that are kept; and its optimizer's state, which holds the record."""
 
     def by_layer(name, _):
         return name.startswith("[0]")  # the leaves of the Stack: a row of the record for each of its layers
 
     optimizer = record(optax.sgd(config.rate), steps=config.steps, stacked=by_layer)
-
-    def one(bend, std, kept, key):
-        keys, dtype = jax.random.split(key, 3), data[0].dtype
-        start = std * jax.random.normal(keys[0], (deepest, UNITS, UNITS), dtype) / math.sqrt(UNITS)
-        options = Constant((jnp.full(deepest, bend), kept))
-        hidden = Stack(Partial(Bend(BENDS), start, jnp.zeros((deepest, UNITS), dtype), options))
-        layers = [hidden, dense(keys[1], UNITS, 10, dtype=dtype)]
-        settings = {"steps": config.steps, "batch_size": config.batch, "key": keys[2]}
-        run = train(layers, cross_entropy, optimizer, data, **settings)
-        first = run.layers[0].layer.parameters[0][0]
-        return {
-            "loss": run.trace.loss,
-            "first_nonfinite": run.trace.first_nonfinite,
-            "first_gradient": run.trace.log_gradient_norms[0, 0],
-            "moved": jnp.linalg.norm(first - start[0]) / jnp.linalg.norm(start[0]),
-        }, run.opt_state
-
-    over_depths = jax.vmap(jax.vmap(one, (None, None, None, 0)), (None, None, 0, None))
-    return jax.vmap(over_depths, (0, 0, None, None))(bends, stds, kept, keys)
+    keys, dtype, deepest = jax.random.split(key, 3), data[0].dtype, config.depths
+    start = std * jax.random.normal(keys[0], (deepest, UNITS, UNITS), dtype) / math.sqrt(UNITS)
+    options = Constant((jnp.full(deepest, bend), kept))
+    hidden = Stack(Partial(Bend(BENDS), start, jnp.zeros((deepest, UNITS), dtype), options))
+    layers = [hidden, dense(keys[1], UNITS, 10, dtype=dtype)]
+    settings = {"steps": config.steps, "batch_size": config.batch, "key": keys[2]}
+    run = train(layers, cross_entropy, optimizer, data, **settings)
+    first = run.layers[0].layer.parameters[0][0]
+    return {
+        "loss": run.trace.loss,
+        "first_nonfinite": run.trace.first_nonfinite,
+        "first_gradient": run.trace.log_gradient_norms[0, 0],
+        "moved": jnp.linalg.norm(first - start[0]) / jnp.linalg.norm(start[0]),
+    }, run.opt_state
 
 
 def _padded(ratios: list, steps: int) -> dict[str, np.ndarray]:

@@ -183,6 +183,7 @@ def _rows_on_largest(config: Config, result) -> list[tuple]:
     single = np.log10(4 + TRACY_WIDOM[0] * scale) / 2
     noise = 4 * TRACY_WIDOM[1] * scale / 8 / np.log(10) * (depth / seeds) ** 0.5 + depth / n / np.log(10)
     largest = max(np.abs(result[f"orthogonal_{name}"]).max() for name in ("sum_of_logs", "log_of_product"))
+    rounding = depth * n * _epsilon(result)
     pennington = "infinite width; Pennington et al. 2017, arXiv:1711.04735"
     return [
         ("one layer's largest value, a hundred times", sums[:, -1].mean(), depth * single, noise,
@@ -197,10 +198,15 @@ def _rows_on_largest(config: Config, result) -> list[tuple]:
         ("the gap", (sums[:, -1] - tops[:, -1]).mean(), depth * single - edge[-1], noise + 0.5,
          "the two lines above; half a decade for the product's own finite width", "=",
          "directions fail to line up by 10^{measured:.1f}"),
-        ("orthogonal control", largest, 0.0, depth * n * float(np.finfo(np.float64).eps),
-         "every singular value of an orthogonal product is 1; rounding of each layer", "=",
+        ("orthogonal control", largest, 0.0, rounding,
+         "every singular value of an orthogonal product is 1; rounding of each layer, n ε", "=",
          "orthogonal layers stretch nothing, alone or together: largest |ln σ| {measured:.1e}"),
     ]  # fmt: skip
+
+
+def _epsilon(result) -> float:
+    """ε of the networks' dtype, which the arrays have kept: a run without 64 bits is judged by its own."""
+    return float(np.finfo(result["orthogonal_sum_of_logs"].dtype).eps)
 
 
 def _rows_on_all(config: Config, result) -> list[tuple]:
@@ -209,6 +215,7 @@ def _rows_on_all(config: Config, result) -> list[tuple]:
     noise = np.sqrt(trigamma((n - np.arange(n)) / 2) / 4 / depth / seeds)  # of ln |R_ii| over depth layers
     deviations = (last.mean(axis=0) / depth - exact) / noise
     wide, most = np.log(1 - (np.arange(n) + 0.5) / n) / 2, slice(0, int(0.9 * n))
+    # what float64 cannot see, float32 cannot either
     floor = last[0, 0] + np.log(np.finfo(np.float64).eps) - np.log(n) - 5
     return [
         ("rate of every singular value", np.sqrt(np.mean(deviations**2)), 0.0, 2.0,
@@ -263,7 +270,7 @@ def _plot_largest(ax, config: Config, result) -> None:
 
 def _plot_all(fig, ax, config: Config, result) -> None:
     depths, values, n = np.array(config.spectrum_depths), result["spectra"][0], config.spectrum_width
-    floor = values[:, 0] + np.log(np.finfo(np.float64).eps)
+    floor = values[:, 0] + np.log(_epsilon(result))
     ax.fill_between(depths, floor, values[:, -1].min(), hatch="//", facecolor="none", edgecolor="#cccccc", linewidth=0)
     rank = np.broadcast_to(np.arange(1, n + 1), values.shape)
     points = ax.scatter(np.broadcast_to(depths[:, None], values.shape), values, c=rank, s=5, label="measured", zorder=3)

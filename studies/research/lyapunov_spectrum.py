@@ -42,7 +42,7 @@ from jax.tree_util import Partial
 import gradjax.study
 from gradjax.chain import Stack, unroll
 from gradjax.lyapunov import log_growths
-from gradjax.study import Claim, plotting, progress
+from gradjax.study import Claim, plotting
 from gradjax.theory import isometry, recurrent
 from gradjax.theory.finite_width import gaussian_product_exponents
 
@@ -122,15 +122,10 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     """Exponents, descending, of every network, and theory's at the same fractions."""
     factor = 1.5 if config.plant == "gain" else 1.0
     keys, n = jax.random.split(jax.random.key(config.seed), config.seeds), config.width
-    found = {
-        kind: np.array([[_spectrum(key, kind, gain * factor, n, config.steps) for key in keys] for gain in GAINS])
-        for kind in progress(KINDS, "kinds")
-    }
-    half = [_spectrum(key, "recurrent", 3.0 * factor, n // 2, config.steps) for key in keys]
+    found = {kind: _spectra(config, keys, kind, np.array(GAINS) * factor, n) for kind in KINDS}
+    half = _spectra(config, keys, "recurrent", np.array([3.0 * factor]), n // 2)[0]
     if config.plant == "cut":
-        for row in (1, 2):
-            cut = [_spectrum(key, "recurrent", GAINS[row], n, config.steps, True) for key in keys]
-            found["recurrent"][row] = np.array(cut)
+        found["recurrent"][1:3] = _spectra(config, keys, "recurrent", np.array(GAINS[1:3]), n, n // 2)
     small = _product(keys[0], factor, config.small_width, config.small_steps)
     share = 0.3 if config.plant == "cut" else 1.0
     below = {"recurrent": SUBCRITICAL * factor, "sigmoid": LOGISTIC}
@@ -139,19 +134,19 @@ def compute(config: Config) -> dict[str, np.ndarray]:
     }
     fractions = (np.arange(n) + 0.5) / n
     alive = fractions[: int(0.35 * n)]  # of a ReLU network: at finite width the last of its half die early
-    relu = [_spectrum(key, "relu", math.sqrt(2) * factor, n, config.steps) for key in keys]
+    relu = _spectra(config, keys, "relu", np.array([math.sqrt(2) * factor]), n)[0]
     wide, bias = config.continuous_width, 2.0 if config.plant == "cut" else GATE[1]
     time = 1.0 if config.plant == "cut" else TIME  # no continuous time any more
     memories = np.array(MEMORIES) - (0.0, 0.01 if config.plant == "cut" else 0.0)
     return {
-        "relu": np.array(relu),
+        "relu": relu,
         "relu_theory": isometry.lyapunov_spectrum("relu", math.sqrt(2), 0.0, alive),
         "continuous": np.array([_continuous(key, 3.0 * factor**4, time, wide, config.steps) for key in keys]),
         "gate": np.array([_gated(key, GATE[0], bias, GATE[2], n, config.steps) for key in keys]),
         "memory": np.array([_sensitivities(key, memories) for key in keys]),
         "feed_forward": found["feed-forward"],
         "recurrent": found["recurrent"],
-        "half": np.array(half),
+        "half": half,
         "small": small,
         "small_theory": gaussian_product_exponents(config.small_width, 1.0),
         "subcritical": quiet["recurrent"],
@@ -243,10 +238,16 @@ def _sensitivities(key, factors: np.ndarray, chains: int = 2000, steps: int = 10
     return np.array([jnp.mean(jax.jvp(memory, (f,), (jnp.ones_like(f),))[1] ** 2) for f in jnp.asarray(factors)])
 
 
-def _spectrum(key, kind: str, gain: float, width: int, steps: int, cut: bool = False) -> np.ndarray:
-    """The exponents, descending."""
-    growths = _growths(key, kind, gain, width, steps, width // 2 if cut else width)
-    return -np.sort(-np.asarray(growths).mean(axis=0))
+def _spectra(config: Config, keys, kind: str, gains: np.ndarray, width: int, kept: int | None = None) -> np.ndarray:
+    """The exponents, descending, (gains, networks, directions)."""
+
+    def cell(_, gain, network):
+        growths = _growths(keys[network], kind, jnp.asarray(gains)[gain], width, config.steps, kept or width)
+        return jnp.mean(growths, axis=0)
+
+    grid = {"gain": range(len(gains)), "network": range(config.seeds)}
+    found = gradjax.study.sweep(cell, grid, seed=config.seed, name=f"{kind}-{width}-{kept or width}")
+    return -np.sort(-found)
 
 
 def _product(key, factor: float, width: int, steps: int) -> np.ndarray:

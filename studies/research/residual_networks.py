@@ -29,8 +29,6 @@ arXiv:2002.10444; Bachlechner et al. (2020), arXiv:2003.04887; Xiong et al. (202
 """
 
 import dataclasses
-import functools
-import itertools
 import math
 
 import jax
@@ -38,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradjax.study
-from gradjax.study import Claim, plotting, progress
+from gradjax.study import Claim, plotting
 from gradjax.theory.residual import (
     deepnorm_constants,
     fixup_branch_scale,
@@ -171,32 +169,39 @@ PLANTS = {  # branches 1.5 times as strong as stated, none zero; Post-LN and Pre
 def compute(config: Config) -> dict[str, np.ndarray]:
     """ln |dL/dx_l|², |x_l|² a unit, ln |dL/dV_l|² and ln |dL/d(logits)_l|²: (designs, depths, seeds, layers), NaN
     beyond the depth; what single layers do: see `_normalization`."""
-    deep = max(config.depths)
-    shape = (len(DESIGNS), len(config.depths), config.seeds, deep + 1)
-    result = {name: np.full(shape, np.nan) for name in ("signals", "lengths", "weights", "logits")}
-    single = [_normalization(config, seed) for seed in range(config.seeds)]
-    for seed in progress(range(config.seeds), "seeds"):
-        drawn = _draw(jax.random.key(config.seed + seed), config.width, deep)
-        for (i, design), (d, depth) in itertools.product(enumerate(DESIGNS.values()), enumerate(config.depths)):
-            block, constants = _planted(config, design, depth)
-            found = _network(*drawn, list(BLOCKS).index(block), *constants, depth)
-            for name, values, kept in zip(result, found, (depth + 1, depth + 1, depth, depth), strict=True):
-                result[name][i, d, seed, :kept] = values[:kept]
-    other = {"growth": _theory(config), "depth": np.array(config.depths), "single": np.array(single)}
-    return result | other
+    deep, depths = max(config.depths), np.array(config.depths)
+    planted = [[_planted(config, design, depth) for depth in config.depths] for design in DESIGNS.values()]
+    blocks = np.array([list(BLOCKS).index(row[0][0]) for row in planted])
+    constants = np.array([[constants for _, constants in row] for row in planted], np.float32)
+    keys = jnp.stack([jax.random.key(config.seed + network) for network in range(config.seeds)])
+
+    def cell(_, row, network):
+        """All designs on the same matrices, one behind the other: side by side each would compute every block."""
+        drawn, depth = _draw(keys[network], config.width, deep), jnp.asarray(depths)[row]
+        designs = blocks, jnp.asarray(constants)[:, row]
+        return jax.lax.map(lambda design: _network(drawn, design, depth), designs)
+
+    def single(_, network):
+        return _normalization(config, keys[network])
+
+    networks, rows = {"network": range(config.seeds)}, {"row": range(len(depths))}
+    found = gradjax.study.sweep(cell, rows | networks, seed=config.seed)
+    result = {name: np.moveaxis(values, 2, 0).astype(np.float64) for name, values in found.items()}
+    alone = gradjax.study.sweep(single, networks, seed=config.seed, name="single")
+    return result | {"growth": _theory(config), "depth": depths, "single": alone.astype(np.float64)}
 
 
-def _normalization(config: Config, seed: int) -> tuple[float, float, float]:
+def _normalization(config: Config, key):
     """Largest singular value of a layer norm's Jacobian times |x|/√n, mean square of x + F(x) inside of Post-LN, and
     the gradient's size of the first matrix of a Fixup branch."""
-    matrices, x, readout = _draw(jax.random.key(config.seed + seed), config.width, 1)
+    matrices, x, readout = _draw(key, config.width, 1)
     planted, last = config.plant == "constants", 0.1 if config.plant == "constants" else 0.0
     token, x = x[:, :1], _layernorm(x)
-    jacobian = np.asarray(jax.jacrev((lambda t: 2 * t) if planted else _layernorm)(token)[:, 0, :, 0])
-    top = float(np.linalg.norm(jacobian, 2) * jnp.sqrt(jnp.mean(token**2)))
+    jacobian = jax.jacrev((lambda t: 2 * t) if planted else _layernorm)(token)[:, 0, :, 0]
+    top = jnp.linalg.norm(jacobian, 2) * jnp.sqrt(jnp.mean(token**2))
     total = x + _feed_forward(x, matrices[0] * (1.5 if planted else 1.0))
     branch = jax.grad(lambda w: jnp.sum(readout * _relu(x, jnp.stack([w, last * matrices[0, 1]]), 1.0)))(matrices[0, 0])
-    return top, float(jnp.mean(total**2)), float(jnp.linalg.norm(branch))
+    return jnp.stack([top, jnp.mean(total**2), jnp.linalg.norm(branch)])
 
 
 def _planted(config: Config, design: Design, depth: int) -> tuple[str, tuple[float, float, float]]:
@@ -210,7 +215,6 @@ def _planted(config: Config, design: Design, depth: int) -> tuple[str, tuple[flo
     return block, (scale, weights, last)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
 def _draw(key, width: int, depth: int):
     """Three matrices a block, the input's and the readout's tokens (or batch)."""
     keys, ends = jax.random.split(key), (width, TOKENS)
@@ -218,9 +222,9 @@ def _draw(key, width: int, depth: int):
     return matrices, *jax.random.normal(keys[1], (2, *ends), jnp.float32)
 
 
-@jax.jit
-def _network(matrices, x, readout, block, scale, weights, last, depth):
-    """One pass forward and back through the first `depth` blocks, the others being the identity."""
+def _network(drawn, design, depth):
+    """One pass forward and back through the first `depth` blocks, the others being the identity, and no result."""
+    (matrices, x, readout), (block, (scale, weights, last)) = drawn, design
 
     def loss(zeros, values, logits):
         def step(x, given):
@@ -237,11 +241,18 @@ def _network(matrices, x, readout, block, scale, weights, last, depth):
     def log_square(g):
         return jnp.log(jnp.maximum(jnp.sum(g**2, axis=(-2, -1)), 1e-37))  # finite where there is none
 
+    def first(count, values):
+        return jnp.where(jnp.arange(len(values)) < count, values, jnp.nan)
+
     zeros = jnp.zeros((len(matrices), *x.shape), x.dtype)
     given = zeros, weights * last * matrices[:, 1], jnp.zeros((len(matrices), TOKENS, TOKENS), x.dtype)
     (signals, values, logits), states = jax.grad(loss, (0, 1, 2), has_aux=True)(*given)
-    lengths = jnp.mean(states**2, axis=(1, 2))
-    return jnp.append(log_square(signals), log_square(readout)), lengths, log_square(values), log_square(logits)
+    return {
+        "signals": first(depth + 1, jnp.append(log_square(signals), log_square(readout))),
+        "lengths": first(depth + 1, jnp.mean(states**2, axis=(1, 2))),
+        "weights": first(depth, jnp.append(log_square(values), jnp.nan)),
+        "logits": first(depth, jnp.append(log_square(logits), jnp.nan)),
+    }
 
 
 def _theory(config: Config) -> np.ndarray:

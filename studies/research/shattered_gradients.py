@@ -28,7 +28,6 @@ Reference: Balduzzi, Frean, Leary, Lewis, Ma, McWilliams (2017), The Shattered G
 """
 
 import dataclasses
-import functools
 import math
 
 import jax
@@ -39,7 +38,7 @@ import gradjax.study
 from gradjax import initializers
 from gradjax.jacobians import input_output_jacobian
 from gradjax.networks import mlp
-from gradjax.study import Claim, plotting, progress
+from gradjax.study import Claim, plotting
 from gradjax.theory import shattering
 from gradjax.theory.meanfield import correlation_map
 
@@ -120,25 +119,29 @@ PLANTS = {  # a design measured in another's place; ordinary weights in the plac
 
 def compute(config: Config) -> dict[str, np.ndarray]:
     """Correlations (designs, seeds, depths) of gradients and signals, theory's, and the mirrored network's values."""
-    designs = [list(LAYERS).index(PLANTED.get(config.plant, {}).get(name, name)) for name in LAYERS]
+    designs = np.array([list(LAYERS).index(PLANTED.get(config.plant, {}).get(name, name)) for name in LAYERS])
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    shape = config.width, config.batch, config.depths, config.readouts
-    found = [[_correlations(design, *shape, key) for key in keys] for design in progress(designs, "designs")]
-    gradients, signals = (np.array([[run[i] for run in runs] for runs in found]) for i in (0, 1))
+
+    def cell(_, network):
+        """All designs on the same draws, one behind the other: side by side each would compute every layer."""
+        return jax.lax.map(lambda design: _correlations(config, design, keys[network]), designs)
+
+    found = gradjax.study.sweep(cell, {"network": range(config.seeds)}, seed=config.seed)
+    gradients, signals = (values.swapaxes(0, 1) for values in found)
     return {
         "depth": np.array(config.depths),
         "gradient_correlation": gradients,
         "signal_correlation": signals,
         "theory": _theory(config),
         "mirrored": _mirrored(config),
-        "line": np.array([_along_a_line(config, kind) for kind in progress(KINDS, "lines")]),
+        "line": np.array([_along_a_line(config, kind) for kind in KINDS]),
         "line_theory": np.array([_line_theory(config, kind) for kind in KINDS]),
     }
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _correlations(design, width: int, batch: int, depths: tuple[int, ...], readouts: int, key):
+def _correlations(config: Config, design, key):
     """Mean correlation over pairs of inputs, of input gradients and of signals, at each depth."""
+    width, batch, depths = config.width, config.batch, config.depths
     start, above, outputs = jax.random.split(key, 3)
     # rows exactly orthogonal, each of mean square 1
     x = math.sqrt(width) * jnp.linalg.qr(jax.random.normal(start, (width, batch), FLOAT))[0].T
@@ -154,7 +157,7 @@ def _correlations(design, width: int, batch: int, depths: tuple[int, ...], reado
         return jax.lax.scan(step, x, keys)[1][np.array(depths) - 1]
 
     hidden, pullback = jax.vjp(signals, x)
-    units = jax.random.normal(outputs, (readouts, 1, width), FLOAT)
+    units = jax.random.normal(outputs, (config.readouts, 1, width), FLOAT)
 
     def gradient(k, v):  # of the output v · h at the k-th depth, by every input
         return pullback(jnp.zeros_like(hidden).at[k].set(jnp.broadcast_to(v, hidden.shape[1:])))[0]
@@ -172,17 +175,20 @@ def _along_a_line(config: Config, kind: str) -> np.ndarray:
     """
     kind = {"normalized": "batch-norm", "not_normalized": "he"}.get(config.plant, kind)
     keys = jax.random.split(jax.random.key(config.seed + 1), config.line_seeds)
-    slopes = np.asarray(_slopes(keys, kind, config.line_width, config.line_depth), np.float64)
-    groups = slopes.reshape(8, -1, *slopes.shape[1:])
+
+    def cell(_, network):
+        return _slopes(keys[network], kind, config.line_width, config.line_depth)
+
+    slopes = gradjax.study.sweep(cell, {"network": range(config.line_seeds)}, seed=config.seed, name=kind)
+    groups = slopes.astype(np.float64).reshape(8, -1, *slopes.shape[1:])
     products = [np.sum(groups[:, :, :-k] * groups[:, :, k:], axis=(1, 3)) for k in APART]
     squares = np.sum(groups**2, axis=(1, 3))
     pairs = zip(products, APART, strict=True)
     return np.stack([(p / np.sqrt(squares[:, :-k] * squares[:, k:])).mean(axis=1) for p, k in pairs], axis=1)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _slopes(keys, kind: str, width: int, depth: int):
-    """dh/dx of every unit of the last layer at every x of LINE, (networks, inputs, units): one jvp."""
+def _slopes(key, kind: str, width: int, depth: int):
+    """dh/dx of every unit of the last layer at every x of LINE, (inputs, units): one jvp."""
 
     def draw(key, fan_in: int):
         std = math.sqrt(2 / (fan_in + width) if kind == "glorot" else 2 / fan_in)
@@ -192,20 +198,16 @@ def _slopes(keys, kind: str, width: int, depth: int):
     def gate(h):
         return jax.nn.relu(_normalized(h) if kind == "batch-norm" else h)
 
-    def one(key):
-        first, *above = draw(key, 1), jax.random.split(jax.random.fold_in(key, 1), depth - 1)
+    def layer(h, key):
+        kernel, bias = draw(key, width)
+        return gate(h) @ kernel + (bias if kind == "glorot" else 0.0), None  # He's: a bias in the first layer only
 
-        def layer(h, key):
-            kernel, bias = draw(key, width)
-            return gate(h) @ kernel + (bias if kind == "glorot" else 0.0), None  # He's: a bias in the first layer only
+    def network(x):
+        return gate(jax.lax.scan(layer, x @ kernel + bias, above)[0])
 
-        def network(x):
-            return gate(jax.lax.scan(layer, x @ first[0] + first[1], above[0])[0])
-
-        x = jnp.asarray(LINE[:, None], FLOAT)
-        return jax.jvp(network, (x,), (jnp.ones_like(x),))[1]
-
-    return jax.lax.map(one, keys)
+    (kernel, bias), above = draw(key, 1), jax.random.split(jax.random.fold_in(key, 1), depth - 1)
+    x = jnp.asarray(LINE[:, None], FLOAT)
+    return jax.jvp(network, (x,), (jnp.ones_like(x),))[1]
 
 
 def _line_theory(config: Config, kind: str) -> list[float]:

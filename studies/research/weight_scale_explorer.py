@@ -169,10 +169,11 @@ def _rows_on_spectra(config: Config, result: dict[str, np.ndarray]) -> list[tupl
     linear, relu, sigmoid = (CHOICES.index(name) for name in ("linear", "relu", "sigmoid"))
     exact = gaussian_product_exponents(n, 1.0)
     noise = 4 * np.sqrt(sum(trigamma((n - i) / 2) for i in (0, n - 1)) / 4 / depth / seeds) + np.log(n) / depth
-    blocked, eps = result["absent"][relu, 0, :, 0] / (n * seeds), float(np.finfo(np.float64).eps)
+    blocked = result["absent"][relu, 0, :, 0] / (n * seeds)
+    eps = float(np.finfo(result["first_signal"].dtype).eps)  # of the networks: a run without 64 bits has its own
     return [
         ("orthogonal control", result["scatter"][linear, 1], 0.0, depth * n * eps, "=",
-         "orthogonal, no activation: all singular values are σw^L; rounding of each layer",
+         "orthogonal, no activation: all singular values are σw^L; rounding of each layer, n ε",
          "orthogonal weights alone scatter the singular values by {measured:.1e} decades"),
         ("spread of a Gaussian product", result["ratio"][linear, 0] * LN10 / depth, exact[0] - exact[-1], noise, "=",
          "first less last exponent; Newman 1986; both ends' noise, and ln n for their alignment",
