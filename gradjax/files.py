@@ -1,4 +1,4 @@
-"""The only writer of files: a reader finds the old file or the new one, never a half."""
+"""The only writer of files, a reader finds the old one or the new one, never a half; and whose a folder is."""
 
 import contextlib
 import hashlib
@@ -26,6 +26,22 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def hold(descriptor: int) -> bool:
+    """Whether the open file or folder is this process's alone, until it is closed or the process ends.
+
+    Where the system has no such locks (Windows, some network file systems) two runs are not noticed.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True
 
 
 def sha256(content: bytes) -> str:

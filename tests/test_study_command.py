@@ -301,6 +301,27 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(root, capsys, mo
     assert run(root) == 0  # the same command does the rest
 
 
+def test_a_second_run_in_the_same_folder_is_one_sentence_and_changes_nothing(root, capsys):
+    """The lock is the system's: another process holds it here, and it goes with that process."""
+    assert run(root) == 0
+    folder = root / "figures" / "quick"
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+    holding = (
+        f"import fcntl, os; fcntl.flock(os.open({str(folder)!r}, os.O_RDONLY), fcntl.LOCK_EX);"
+        "print('held', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", holding], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        capsys.readouterr()
+        assert run(root, "--no-resume") == 2
+        said = capsys.readouterr().err
+        assert len(said.splitlines()) == 1 and "another run is writing into" in said and "--out" in said
+        assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
+        other.kill()
+        other.wait(30)
+    assert run(root, "--no-resume") == 0
+
+
 @pytest.mark.parametrize("words", [(), ("--no-x64",)])
 def test_every_figure_states_its_precision_and_device(root, monkeypatch, words):
     stamped = []

@@ -1,4 +1,7 @@
-"""Every study that has a grid sweeps it, or says here why not: a reason that no longer holds, or no reason, fails."""
+"""Every study sweeps its grid or has a reason in words here: one that has neither fails, and one that has both.
+
+Whether a reason is a good one, the reader judges.
+"""
 
 import ast
 from pathlib import Path

@@ -109,7 +109,7 @@ def jacobian(layer: Callable, h, work: int = AT_WORK) -> Array:
     size = size_of(layer, h, False, 1, work)
     if size.chunk == min(size.inputs, size.outputs):
         derivative = jax.jacfwd if _goes_forward(function, flat, size) else jax.jacrev
-        lines, out = derivative(lambda h: 2 * (function(h),), has_aux=True)(flat)
+        lines, out = derivative(lambda h: (function(h),) * 2, has_aux=True)(flat)  # the value beside it
         return nan_where(out, lines)
     forward, lines = lines_of(function, flat, size, lambda line: line)
     return lines.T if forward else lines

@@ -1,6 +1,8 @@
 """Where a study's files go, and the ways in which they are written (``gradjax.files``)."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradjax import files
@@ -37,3 +39,23 @@ def writable_folder(path: Path) -> Path:
     except OSError as error:
         raise UsageError(f"--out {path} is no folder that can be written to ({error.strerror or error})") from error
     return path
+
+
+@contextlib.contextmanager
+def held_folder(path: Path) -> Iterator[Path]:
+    """The writable folder, held against a second run while the context lasts; the lock leaves no file there.
+
+    Raises:
+        UsageError: where it cannot be written to, or another run has it.
+    """
+    writable_folder(path)
+    if os.name == "nt":  # it opens no folder: two runs in one are then not noticed
+        yield path
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if not files.hold(descriptor):
+            raise UsageError(f"another run is writing into --out {path}; wait for it, or give another folder")
+        yield path
+    finally:
+        os.close(descriptor)

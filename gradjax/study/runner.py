@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradjax.study.claims import Claim
 from gradjax.study.contract import Study, discover
-from gradjax.study.files import writable_folder, write_whole
+from gradjax.study.files import held_folder, write_whole
 from gradjax.study.ledger import ledger_text
 from gradjax.study.outcome import Outcome
 from gradjax.study.page import build_page
@@ -120,12 +120,11 @@ def _run_all(request: "Request", root: Path) -> int:
     writes = count > 1 or platforms.is_writer()
     say = print if writes else _say_nothing
     loud = _say_nothing if options.quiet else say
-    if writes:
-        writable_folder(folder)
     began = time.monotonic()
     outcomes = []
     runs = one_by_one(request, folder, writes, loud) if count == 1 else side.outcomes(request, folder, count, loud)
-    with quiet(options.quiet or not writes), contextlib.closing(runs):
+    held = held_folder(folder) if writes else contextlib.nullcontext()
+    with held, quiet(options.quiet or not writes), contextlib.closing(runs):
         for outcome in runs:
             outcomes.append(outcome)
             if writes:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradjax.files import sha256, write_whole
+from gradjax.files import hold, sha256, write_whole
 from gradjax.sweep.trouble import SweepError
 
 FORMAT = "gradjax sweep 1"
@@ -121,7 +121,8 @@ def opened(path: Path, configuration: Mapping[str, Any]) -> Iterator[Folder]:
     except OSError as error:
         raise SweepError(f"{path} is no folder that can be written to ({error.strerror or error})") from error
     with lock:
-        _hold(lock, path)
+        if not hold(lock.fileno()):
+            raise SweepError(f"another run is writing into {path}; wait for it, or give another folder as out")
         for leftover in path.glob(".*.tmp"):  # of a run that was killed while it wrote
             leftover.unlink()
         yield Folder(path, configuration)
@@ -140,17 +141,6 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not all(type(layout.get(name)) is int and 0 < layout[name] <= 2**20 for name in ("lanes", "blocks")):
         raise SweepError(f"{path} was edited: its layout is {layout!r:.80}; remove the folder's files")
     return found
-
-
-def _hold(lock: io.BufferedWriter, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs in one folder are then not noticed
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise SweepError(f"another run is writing into {path}; wait for it, or give another folder as out") from error
 
 
 def _plain(dtype: np.dtype) -> np.dtype:

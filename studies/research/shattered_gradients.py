@@ -354,7 +354,7 @@ def _line_claims(config: Config, result: dict[str, np.ndarray], paper: str) -> l
 def plot(config: Config, result: dict[str, np.ndarray]):
     """Gradient correlation with depth, linear and double logarithmic, and the signals' correlation that explains it."""
     fig, axes = plotting.figure(
-        1, 4, "Gradients at two inputs: alike in plain networks, unrelated under batch-norm", width=17
+        1, 4, "Gradients at two inputs: related far deeper in plain networks than under batch-norm", width=17
     )
     depth, (left, middle, right, line) = result["depth"], axes[0]
     for row, name in enumerate(LAYERS):
