@@ -32,7 +32,14 @@ def hold(descriptor: int) -> bool:
     """Whether the open file or folder is this process's alone, until it is closed or the process ends.
 
     Where the system has no such locks (Windows, some network file systems) two runs are not noticed.
+
+    Raises:
+        ValueError: where it is no descriptor of an open file or folder.
     """
+    try:
+        os.fstat(descriptor)
+    except (TypeError, OverflowError, OSError) as error:
+        raise ValueError(f"descriptor is {descriptor!r:.80}, expected that of an open file or folder") from error
     try:
         import fcntl
     except ImportError:

@@ -1,5 +1,6 @@
 """Tools: arithmetic, files, costs, races, sweeps, and what studies are made of."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -90,6 +91,13 @@ ROWS = [
             junk("function", "class") + bad("refused", number=lambda: 3),
         ),
         content=Argument(lambda: b"", junk("bytes")),
+    ),
+    row(
+        "files.hold",
+        descriptor=Argument(
+            lambda: os.open(os.devnull, os.O_RDONLY),
+            junk() + bad("refused", negative=lambda: -1, closed=lambda: 10**6, huge=lambda: 10**30, half=lambda: 1.5),
+        ),
     ),
     row("files.sha256", content=Argument(lambda: b"", junk("bytes") + bad("refused", number=lambda: 3))),
     row("peers.plain_product", factors=also(numbers((2, 2, 2), values=False), without=("complex", "bool", "tracer"))),
