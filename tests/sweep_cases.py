@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -63,7 +64,23 @@ def files(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def main(out, port="", process="0", processes="2", depth="6", tilts="", seed="3"):
+def slow_disk(pause):
+    """Every file now waits before and after it is synced and renamed: no machine is faster than that."""
+
+    def waiting(call):
+        def wait(*given):
+            time.sleep(pause)
+            call(*given)
+            time.sleep(pause)
+
+        return wait
+
+    os.fsync, os.replace = waiting(os.fsync), waiting(os.replace)
+
+
+def main(out, port="", process="0", processes="2", depth="6", tilts="", seed="3", pause=""):
+    if pause:
+        slow_disk(float(pause))
     if port:
         from gradjax.study import platforms
 

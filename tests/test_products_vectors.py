@@ -8,13 +8,13 @@ import pytest
 
 from gradjax.products import log_singular_values, naive_log_singular_values, singular_vectors
 
-DEPTH, WIDTH, MEMBERS = 40, 4, 2
+DEPTH, WIDTH, MEMBERS = 80, 4, 2
 pytestmark = pytest.mark.slow  # compiling the vectors of a batch takes longer than all the rest
 
 
 @pytest.fixture(scope="module")
 def chains():
-    """Gaussian layers, whose product spans about 60 nats: rounding is 36 below the largest."""
+    """Gaussian layers, whose product spans about 80 nats: rounding is 36 below the largest."""
     return np.random.default_rng(0).normal(size=(MEMBERS, DEPTH, WIDTH, WIDTH))
 
 
@@ -44,8 +44,8 @@ def test_every_pair_is_that_of_the_exact_product(chains, found):
     """Vectors of values 10 nats apart are set by a few layers at either end, to their condition times rounding."""
     for chain, logs, left, right in zip(chains, *found, strict=True):
         expected, left_exact, right_exact = exactly(chain)
-        assert np.ptp(expected) > 40
-        assert np.abs(naive_log_singular_values(chain) - expected).max() > 1
+        assert np.ptp(expected) > 60
+        assert np.abs(naive_log_singular_values(chain) - expected).max() > 10
         np.testing.assert_allclose(logs, expected, rtol=0, atol=1e-9)
         assert off(left, left_exact) < 1e-9
         assert off(right.T, right_exact.T) < 1e-9
